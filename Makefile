@@ -1,0 +1,31 @@
+# `make help` lists the targets. Needs only Python >= 3.11, make and PyPI.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check gen bench fuzz lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: $(STAMP) ## Run the whole thing: PostgreSQL, server, Envoy; Ctrl-C stops it
+	@$(BIN)/orca up
+
+test: $(STAMP) ## Run all tests against real PostgreSQL, Envoy and grpcurl
+	$(BIN)/python -m pytest
+
+lock: ## Write requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --universal --python-version 3.11 \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
+
+clean: ## Remove what the build left; keeps the data folder
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
