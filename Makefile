@@ -23,6 +23,20 @@ up: $(STAMP) ## Run the whole thing: PostgreSQL, server, Envoy; Ctrl-C stops it
 test: $(STAMP) ## Run all tests against real PostgreSQL, Envoy and grpcurl
 	$(BIN)/python -m pytest
 
+PROTOS     := $(wildcard proto/orca/v1/*.proto)
+# Where the googleapis-common-protos wheel keeps google/api and google/rpc.
+SITE        = $(shell $(BIN)/python -c 'import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])')
+GEN_OUT    ?= clients/python
+
+gen: $(STAMP) ## Write clients/python/orca/v1 from proto/
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) \
+	    --python_out=$(GEN_OUT) --grpc_python_out=$(GEN_OUT) \
+	    --mypy_out=quiet:$(GEN_OUT) --mypy_grpc_out=quiet:$(GEN_OUT) $(PROTOS)
+
+build/orca.binpb: $(STAMP) $(PROTOS)
+	@mkdir -p build
+	$(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) --include_imports --include_source_info -o $@ $(PROTOS)
+
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --universal --python-version 3.11 \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
