@@ -432,15 +432,12 @@ class Coverage(_message.Message):
     AGENTS_WITH_VALUES_FIELD_NUMBER: _builtins.int
     AGENTS_RATIO_FIELD_NUMBER: _builtins.int
     ABSENT_COMPONENTS_FIELD_NUMBER: _builtins.int
-    CATALOG_FIELD_NUMBER: _builtins.int
     agents: _builtins.float
     """Agents of the fleet that count or could count."""
     agents_with_values: _builtins.float
     """Those with values."""
     agents_ratio: _builtins.float
     """Share of agents with values, 0 to 1. Absent without agents."""
-    catalog: _builtins.float
-    """Catalogue entries, which are in no mean."""
     @_builtins.property
     def absent_components(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Components that are absent, by name."""
@@ -452,11 +449,10 @@ class Coverage(_message.Message):
         agents_with_values: _builtins.float = ...,
         agents_ratio: _builtins.float | None = ...,
         absent_components: _abc.Iterable[_builtins.str] | None = ...,
-        catalog: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_agents_ratio", b"_agents_ratio", "agents_ratio", b"agents_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agents_ratio", b"_agents_ratio", "absent_components", b"absent_components", "agents", b"agents", "agents_ratio", b"agents_ratio", "agents_with_values", b"agents_with_values", "catalog", b"catalog"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agents_ratio", b"_agents_ratio", "absent_components", b"absent_components", "agents", b"agents", "agents_ratio", b"agents_ratio", "agents_with_values", b"agents_with_values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__agents_ratio: _TypeAlias = _typing.Literal["agents_ratio"]  # noqa: Y015
     _WhichOneofArgType__agents_ratio: _TypeAlias = _typing.Literal["_agents_ratio", b"_agents_ratio"]  # noqa: Y015

@@ -1,0 +1,139 @@
+-- Telemetry in, telemetry out.
+
+-- name: store_telemetry
+-- Stores a batch of records of many requests and tenants and appends their sums to the inbox of the
+-- trust tick, in one statement: after its commit all of it is there, before it nothing.
+-- $1: tenants; $2: agents; $3: keys; $4: observed_at in microseconds since 1970; $5: operations;
+-- $6: errors; $7: violations; $8: attempts; $9: blocked violations; $10: mean latency in
+-- microseconds; $11: largest latency; $12: cost in nano-dollars; $13: input tokens; $14: output
+-- tokens; $15: attributes; $16: request of the row, negative if that request wants all or nothing.
+-- Returns how many rows were stored, the positions (from 1) of rows whose agent is unknown or retired,
+-- and, unless all rows were stored, the positions that were. Rows are inserted in key order, so two
+-- replicas never wait for each other in a circle. Index: agents_pkey, telemetry_pkey.
+WITH input AS (
+    SELECT
+        record.tenant_id, record.agent_id, record.key, record.observed_us, record.operations, record.errors,
+        record.violations, record.attempts, record.blocked_violations, record.latency_us,
+        record.latency_max_us, record.cost_nano_usd, record.input_tokens, record.output_tokens,
+        record.attributes, record.request, record.position, agents.state
+    FROM unnest(
+        $1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::integer[], $6::integer[], $7::integer[],
+        $8::integer[], $9::integer[], $10::bigint[], $11::bigint[], $12::bigint[], $13::integer[],
+        $14::integer[], $15::text[], $16::integer[]
+    ) WITH ORDINALITY AS record (
+        tenant_id, agent_id, key, observed_us, operations, errors, violations, attempts, blocked_violations,
+        latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, request, position
+    )
+    LEFT JOIN agents ON agents.tenant_id = record.tenant_id AND agents.id = record.agent_id
+),
+
+refused AS (
+    SELECT position, request, state
+    FROM input
+    WHERE state IS NULL OR state = 'RETIRED'
+),
+
+stored AS (
+    INSERT INTO telemetry (
+        tenant_id, agent_id, key, observed_at, operations, errors, violations, attempts, blocked_violations,
+        latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted
+    )
+    SELECT
+        tenant_id, agent_id, key, 'epoch'::timestamptz + observed_us * interval '1 microsecond', operations,
+        errors, violations, attempts, blocked_violations, latency_us, latency_max_us, cost_nano_usd,
+        input_tokens, output_tokens, attributes, state <> 'SUSPENDED'
+    FROM input
+    WHERE
+        state IS NOT NULL
+        AND state <> 'RETIRED'
+        AND NOT (request < 0 AND request IN (SELECT refused.request FROM refused))
+    ORDER BY tenant_id, agent_id, key
+    ON CONFLICT DO NOTHING
+    RETURNING
+        tenant_id, agent_id, key, observed_at, operations, errors, violations, blocked_violations, latency_us,
+        cost_nano_usd, input_tokens, output_tokens, counted
+),
+
+queued AS (
+    INSERT INTO trust_inbox (
+        tenant_id, agent_id, hour, operations, errors, violations, blocked_violations, latency_us,
+        latency_operations, cost_nano_usd, input_tokens, output_tokens, last_operation_at,
+        last_counted_at, last_seen_at
+    )
+    SELECT
+        tenant_id,
+        agent_id,
+        date_bin('1 hour', observed_at, 'epoch'),
+        coalesce(sum(operations) FILTER (WHERE counted), 0),
+        coalesce(sum(errors) FILTER (WHERE counted), 0),
+        coalesce(sum(violations) FILTER (WHERE counted), 0),
+        coalesce(sum(blocked_violations) FILTER (WHERE counted), 0),
+        least(coalesce(sum(latency_us::numeric * operations) FILTER (WHERE counted), 0), 2305843009213693952)::bigint,
+        coalesce(sum(operations) FILTER (WHERE counted AND latency_us IS NOT NULL), 0),
+        least(coalesce(sum(cost_nano_usd) FILTER (WHERE counted), 0), 2305843009213693952)::bigint,
+        coalesce(sum(input_tokens) FILTER (WHERE counted), 0),
+        coalesce(sum(output_tokens) FILTER (WHERE counted), 0),
+        max(observed_at) FILTER (WHERE counted AND operations > 0),
+        max(observed_at) FILTER (WHERE counted),
+        max(observed_at)
+    FROM stored
+    GROUP BY tenant_id, agent_id, date_bin('1 hour', observed_at, 'epoch')
+),
+
+counts AS (
+    SELECT
+        (SELECT count(*) FROM stored) AS stored,
+        (SELECT array_agg(position) FROM refused WHERE state IS NULL) AS unknown,
+        (SELECT array_agg(position) FROM refused WHERE state IS NOT NULL) AS retired
+)
+
+SELECT
+    counts.stored,
+    counts.unknown,
+    counts.retired,
+    CASE
+        WHEN counts.stored < cardinality($3::uuid[]) THEN ARRAY(
+            SELECT min(input.position)
+            FROM stored
+            INNER JOIN input USING (tenant_id, agent_id, key)
+            WHERE NOT (input.request < 0 AND input.request IN (SELECT refused.request FROM refused))
+            GROUP BY input.tenant_id, input.agent_id, input.key
+        )
+    END AS positions
+FROM counts;
+
+-- name: resolve_agents
+-- Ids of agents by type and name. $1: tenants; $2: types; $3: names. Index: agents_tenant_id_type_name_key.
+SELECT agents.tenant_id, agents.type, agents.name, agents.id
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS wanted (tenant_id, type, name)
+INNER JOIN agents
+    ON agents.tenant_id = wanted.tenant_id AND agents.type = wanted.type AND agents.name = wanted.name;
+
+-- name: list_telemetry
+-- A page of an agent's records by key, oldest first. $1: tenant; $2: agent; $3: smallest key;
+-- $4: key that is not reached; $5: page size. Index: telemetry_pkey.
+SELECT
+    key, observed_at, operations, errors, violations, attempts, blocked_violations, latency_us,
+    latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted, created_at
+FROM telemetry
+WHERE tenant_id = $1 AND agent_id = $2 AND key >= $3 AND key < $4
+ORDER BY key
+LIMIT $5;
+
+-- name: list_telemetry_newest_first
+-- The same, newest first. $1: tenant; $2: agent; $3: smallest key; $4: key that is not reached;
+-- $5: page size. Index: telemetry_pkey.
+SELECT
+    key, observed_at, operations, errors, violations, attempts, blocked_violations, latency_us,
+    latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted, created_at
+FROM telemetry
+WHERE tenant_id = $1 AND agent_id = $2 AND key >= $3 AND key < $4
+ORDER BY key DESC
+LIMIT $5;
+
+-- name: count_telemetry
+-- Records of an agent in a range of keys. $1: tenant; $2: agent; $3: smallest key; $4: key that is
+-- not reached. Index: telemetry_pkey.
+SELECT count(*)
+FROM telemetry
+WHERE tenant_id = $1 AND agent_id = $2 AND key >= $3 AND key < $4;
