@@ -1,0 +1,41 @@
+"""Fixtures: a real PostgreSQL per session, a migrated database per test, a real Envoy."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import VOLATILE, PostgresServer, running_postgres
+
+TEMPLATE = "orca_template"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The session's PostgreSQL: fast and volatile, so never to be killed."""
+    with running_postgres(VOLATILE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresServer) -> str:
+    """The name of a database with all migrations and no rows, to copy from."""
+    from orca_server.store.migrate import migrate
+
+    postgres.sql(f"CREATE DATABASE {TEMPLATE} OWNER orca TEMPLATE template1")
+    asyncio.run(migrate(postgres.url(TEMPLATE)))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer, template: str) -> Iterator[str]:
+    """The URL of a migrated, empty database of this test's own."""
+    with postgres.database(template) as url:
+        yield url
+
+
+@pytest.fixture
+def durable_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this test's own that syncs to disk: kill() and start() it at will."""
+    with running_postgres() as server:
+        yield server

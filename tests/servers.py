@@ -1,0 +1,111 @@
+"""Real servers that tests start, kill and start again."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from orca_server.local import program as programs
+from orca_server.local.postgres import DATABASE, Postgres, PostgresSettings
+
+PASSWORD = "for-tests_only"
+VERSION = int(os.environ.get("ORCA_TEST_POSTGRES", "18"))
+VOLATILE = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+"""For tests that kill nothing: commits cost no disk."""
+DURABLE = {"fsync": "on", "max_connections": "100"}
+"""For tests that kill things."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """A temporary folder that PostgreSQL's own user can enter; pytest's cannot be when root."""
+    folder = Path(tempfile.mkdtemp(prefix="orca-test-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+class PostgresServer:
+    """One real PostgreSQL, on a folder of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        options: Mapping[str, str],
+        version: int = VERSION,
+        password: str = PASSWORD,
+    ) -> None:
+        """Sets it up; start() runs it."""
+        settings = PostgresSettings(
+            folder=folder / "postgres",
+            log=folder / "postgres.log",
+            port=free_port(),
+            password=password,
+            version=version,
+            options=options,
+        )
+        self.postgres = Postgres(settings)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, also after kill(), with the data that were there."""
+        self.process = self.postgres.start()
+        self.postgres.bootstrap()
+
+    def kill(self) -> None:
+        """Kills the postmaster with -9; its backends notice and end by themselves."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Stops it clean, if it runs."""
+        if self.process is not None:
+            programs.stop(self.postgres.program, self.process)
+
+    def url(self, database: str = DATABASE) -> str:
+        """The URL of one of its databases, as the role orca."""
+        return self.postgres.url(database)
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """What psql prints for the statement, run as the superuser."""
+        return self.postgres.run_psql("--command", statement, database=database)
+
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The URL of a new database, a copy of the template; gone afterwards."""
+        name = f"test_{uuid4().hex}"
+        self.sql(f"CREATE DATABASE {name} OWNER orca TEMPLATE {template}")
+        try:
+            yield self.url(name)
+        finally:
+            self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running_postgres(
+    options: Mapping[str, str] = DURABLE, version: int = VERSION
+) -> Iterator[PostgresServer]:
+    """A PostgreSQL of one's own, started; stopped and removed afterwards."""
+    with reachable_folder() as folder:
+        server = PostgresServer(folder, options, version)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
