@@ -112,7 +112,6 @@ class Ingest:
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
         self._stopping = False
-        self.draining = asyncio.Event()
         self.counts = IngestCounts()
 
     @property
@@ -130,10 +129,14 @@ class Ingest:
         last = self.counts.last_commit_at
         return bool(self._queue) and last is not None and time.time() - last > seconds
 
-    async def submit(
+    def submit(
         self, tenant_id: UUID, rows: Sequence[Row], size_bytes: int, *, atomic: bool
-    ) -> Outcome:
-        """Stores the rows of one request and returns after the commit.
+    ) -> asyncio.Future[Outcome]:
+        """Queues the rows of one request; the future is done after their commit.
+
+        It fails with `Unavailable` if the database did not take them in several tries. They
+        may have been stored: sending them again is safe. Cancelling it takes the rows out
+        of the queue, as long as they are there.
 
         Args:
             tenant_id: Whose rows they are.
@@ -143,8 +146,6 @@ class Ingest:
 
         Raises:
             Overloaded: If the queue is full; nothing was stored.
-            Unavailable: If the database did not take them in several tries. They may have
-                been stored: sending them again is safe.
         """
         if not self._has_room(len(rows), size_bytes):
             self.counts.shed += 1
@@ -162,13 +163,14 @@ class Ingest:
         self._bytes += size_bytes
         self._under_way += 1
         self._waiting.set()
-        try:
-            return await done
-        finally:
-            self._under_way -= 1
-            self._records -= len(rows)
-            self._bytes -= size_bytes
-            self._freed.set()
+        done.add_done_callback(lambda _: self._release(submission))
+        return done
+
+    def _release(self, submission: _Submission) -> None:
+        self._under_way -= 1
+        self._records -= len(submission.rows)
+        self._bytes -= submission.size_bytes
+        self._freed.set()
 
     async def wait_for_room(self, records: int, size_bytes: int) -> None:
         """Waits, first come first served, until that much fits; for streams."""

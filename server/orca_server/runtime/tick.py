@@ -1,0 +1,206 @@
+"""The trust tick: one at a time, in the database's own order and by its clock.
+
+A tick takes the inbox, computes the agents that changed and those whose deadline passed,
+and writes one score per tenant, in one transaction under an advisory lock. Everything that
+shows trust reads what it wrote, so all of it agrees.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from asyncpg import Connection, Record
+from prometheus_client import Counter, Histogram
+
+from orca_server.domain.access import DEFAULT_TENANT
+from orca_server.domain.errors import Unavailable
+from orca_server.domain.fleet_trust import FleetSums, FleetTrust, TrustSettings, score_fleet
+from orca_server.store import trust as store
+from orca_server.store.database import Database
+from orca_server.store.trust import TrustHead, TrustRow
+
+PAUSE_PER_DURATION = 20  # the tick takes at most about a twentieth of the time
+RECORD_EVERY = timedelta(minutes=1)
+REFRESH_SECONDS = 20.0
+
+log = structlog.get_logger(__name__)
+
+TICKS = Counter("orca_trust_ticks", "Trust ticks by outcome.", ["outcome"])
+DURATION = Histogram("orca_trust_tick_seconds", "Seconds per trust tick.")
+COMPUTED = Counter("orca_trust_agents_computed", "Agents whose trust was computed anew.")
+
+
+@dataclass(slots=True)
+class TickState:
+    """How the tick of this process is doing.
+
+    Attributes:
+        duration_seconds: Time that the last one took.
+        interval_seconds: Time between ticks now.
+        last_error: Why the last try failed; empty if it did not.
+    """
+
+    duration_seconds: float = 0.0
+    interval_seconds: float = 1.0
+    last_error: str = ""
+
+
+class Tick:
+    """Computes trust, every second or on demand."""
+
+    def __init__(self, db: Database, settings: TrustSettings, *, seconds: float = 1.0) -> None:
+        """Starts nothing yet; `run` does.
+
+        Args:
+            db: The primary.
+            settings: What an operator chose about the score.
+            seconds: Shortest time between ticks.
+        """
+        self._db = db
+        self._settings = settings
+        self._seconds = seconds
+        self._refreshing = asyncio.Lock()
+        self._refreshed: tuple[float, datetime] | None = None  # start and result of the last
+        self.state = TickState(interval_seconds=seconds)
+
+    async def run(self) -> None:
+        """Ticks until it is cancelled; a database that is away is waited for."""
+        while True:
+            try:
+                ticked = await self.tick(wait=False)
+                TICKS.labels("done" if ticked else "elsewhere").inc()
+            except Unavailable as error:
+                TICKS.labels("failed").inc()
+                if self.state.last_error != error.message:
+                    log.warning("the trust tick failed", cause=error.message)
+                self.state.last_error = error.message
+            await asyncio.sleep(self.state.interval_seconds)
+
+    async def refresh(self) -> datetime:
+        """Computes trust for an instant not before this call, and gives that instant.
+
+        Calls that arrive while one computes share the next computation.
+
+        Raises:
+            Unavailable: If another computation did not end in time (`TRUST_TICK_BUSY`), or
+                the database does not answer.
+        """
+        arrived = time.monotonic()
+        try:
+            async with asyncio.timeout(REFRESH_SECONDS), self._refreshing:
+                if self._refreshed is None or self._refreshed[0] < arrived:
+                    started = time.monotonic()
+                    as_of = await self.tick(wait=True)
+                    if as_of is None:
+                        raise AssertionError("a tick that waits for the lock always runs")
+                    self._refreshed = (started, as_of)
+                return self._refreshed[1]
+        except TimeoutError:
+            raise Unavailable(
+                "TRUST_TICK_BUSY",
+                "Another computation of trust did not end in time; nothing was computed.",
+                retry_after_seconds=5.0,
+            ) from None
+
+    async def tick(self, *, wait: bool, as_of: datetime | None = None) -> datetime | None:
+        """One tick; gives its instant, or None if another process holds the lock.
+
+        Args:
+            wait: Wait for the lock.
+            as_of: The instant; by default the database's clock once the lock is held.
+        """
+        started = time.monotonic()
+        async with self._db.transaction() as tx:
+            if not await store.lock_tick(tx, wait=wait):
+                return None
+            as_of = as_of or await store.read_clock(tx)
+            heads = await store.read_heads(tx)
+            if any(self._settings_changed(head) for head in heads.values()):
+                log.warning("the settings of the score changed; computing every agent anew")
+                await store.mark_all(tx)
+            dirty = await store.merge_inbox(tx)
+            await store.enrol_reporting(tx, dirty)
+            computed = await store.compute_agents(tx, dirty, as_of, self._settings.baseline_ppb)
+            elapsed = time.monotonic() - started
+            self._pace(elapsed)
+            if computed or DEFAULT_TENANT not in heads:
+                rows = await self._score(tx, heads, as_of)
+                await store.write(tx, rows, as_of, self.state.interval_seconds, elapsed)
+            else:
+                await store.touch(tx, as_of, self.state.interval_seconds, elapsed)
+        self._pace(time.monotonic() - started)
+        self.state.last_error = ""
+        DURATION.observe(self.state.duration_seconds)
+        COMPUTED.inc(computed)
+        return as_of
+
+    def _pace(self, duration: float) -> None:
+        self.state.duration_seconds = duration
+        self.state.interval_seconds = max(self._seconds, PAUSE_PER_DURATION * duration)
+
+    def _settings_changed(self, head: TrustHead) -> bool:
+        stored: object = json.loads(head.summary)["settings"]
+        return stored != asdict(self._settings)
+
+    async def _score(
+        self, tx: Connection, heads: dict[UUID, TrustHead], as_of: datetime
+    ) -> list[TrustRow]:
+        fleets = await store.sum_fleets(tx)
+        tenants = {DEFAULT_TENANT, *heads, *fleets}
+        worst = await store.list_worst(tx, tenants)
+        rows = []
+        for tenant in sorted(tenants):
+            sums = fleets.get(tenant, FleetSums())
+            trust = score_fleet(sums, self._settings)
+            summary = _summary(trust, sums, worst[tenant], self._settings)
+            rows.append(_row(tenant, trust, summary, heads.get(tenant), as_of))
+        return rows
+
+
+def _row(
+    tenant: UUID, trust: FleetTrust, summary: str, head: TrustHead | None, as_of: datetime
+) -> TrustRow:
+    band = "unmeasured" if trust.band is None else trust.band.value
+    digest = hashlib.sha256(f"{band}{trust.capped_by}{summary}".encode()).hexdigest()[:16]
+    changed = head is None or head.recorded_digest != digest
+    rested = head is None or head.recorded_at is None or as_of - head.recorded_at >= RECORD_EVERY
+    return TrustRow(
+        tenant, trust.trust_ppb, band, trust.capped_by, summary, digest, changed and rested
+    )
+
+
+def _summary(
+    trust: FleetTrust, sums: FleetSums, worst: list[Record], settings: TrustSettings
+) -> str:
+    return json.dumps(
+        {
+            "components": {name: asdict(part) for name, part in trust.components.items()},
+            "compliance_ppb": trust.compliance_ppb,
+            "risk_avoided_nano_usd": trust.risk_avoided_nano_usd,
+            "agents": sums.agents,
+            "measured": sums.measured,
+            "idle": sums.idle,
+            "silent": sums.silent,
+            "bands": {band.value: count for band, count in sums.bands.items()},
+            "cost_nano_usd": sums.cost_nano_usd,
+            "input_tokens": sums.input_tokens,
+            "output_tokens": sums.output_tokens,
+            "worst": [
+                {
+                    "id": str(row["agent_id"]),
+                    "type": row["type"],
+                    "name": row["name"],
+                    "state": row["state"],
+                    "ppb": row["counted_level_ppb"],
+                }
+                for row in worst
+            ],
+            "settings": asdict(settings),
+        },
+        sort_keys=True,
+    )
