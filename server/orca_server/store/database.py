@@ -104,6 +104,8 @@ def _cause(error: BaseException) -> str:
             return "connection refused"
         case socket.gaierror():
             return "its host name is unknown"
+        case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
+            return "its schema is older than this server, which migrates it"
         case TimeoutError():
             return str(error) or "no answer in time"
         case asyncpg.PostgresError() | ConnectionError():
@@ -195,6 +197,10 @@ class Database:
         except _AWAY as error:
             connection.terminate()
             raise unavailable(error) from error
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+            raise unavailable(
+                error
+            ) from error  # not migrated yet; every query is tested to prepare
         except Exception as error:
             if connection.is_closed():
                 raise unavailable(error) from error

@@ -1,0 +1,53 @@
+"""`orca db`: the schema."""
+
+import asyncio
+import sys
+from typing import NoReturn
+
+import typer
+
+from orca_server.cli.settings import load_settings
+from orca_server.domain.errors import Unavailable
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(help="The database's schema.", no_args_is_help=True)
+    group.command("migrate")(migrate)
+    group.command("status")(status)
+    app.add_typer(group, name="db")
+
+
+def migrate() -> None:
+    """Apply the migrations that are missing; repeatable, also by several at once."""
+    from orca_server.store import migrate as runner
+
+    url = load_settings().database_url.get_secret_value()
+    try:
+        applied = asyncio.run(runner.migrate(url))
+    except (runner.MigrationError, Unavailable) as error:
+        _fail(error)
+    typer.echo("\n".join(f"applied {label}" for label in applied) or "nothing to apply")
+
+
+def status() -> None:
+    """Say which migrations are applied, and which are missing (then the exit code is 1)."""
+    from orca_server.store import migrate as runner
+
+    url = load_settings().database_url.get_secret_value()
+    try:
+        found = asyncio.run(runner.migration_status(url))
+    except (runner.MigrationError, Unavailable) as error:
+        _fail(error)
+    for label in found.applied:
+        typer.echo(f"applied {label}")
+    for label in found.pending:
+        typer.echo(f"missing {label}")
+    typer.echo(f"version {found.version}, this release needs {found.needed} or more")
+    if found.pending:
+        sys.exit(1)
+
+
+def _fail(error: Exception) -> NoReturn:
+    typer.echo(f"orca: {error}", err=True)
+    sys.exit(1)

@@ -1,0 +1,40 @@
+"""`orca serve`: one server process, until SIGTERM or SIGINT."""
+
+import asyncio
+import signal
+import sys
+
+import typer
+
+from orca_server.cli.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("serve")(serve)
+
+
+def serve() -> None:
+    """Serve gRPC and metrics; settings come from the environment and .env."""
+    settings = load_settings()
+
+    import uvloop
+
+    from orca_server import app, observability
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await app.serve(settings, stop)
+
+    observability.set_up_logging(settings.log_level)
+    try:
+        uvloop.run(run())
+    except app.CannotStart as error:
+        typer.echo(f"orca: {error}", err=True)
+        sys.exit(1)
+    except ExceptionGroup:
+        app.log.exception("a job died, so the server has stopped")
+        sys.exit(1)

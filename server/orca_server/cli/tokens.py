@@ -1,0 +1,133 @@
+"""`orca tokens`: hands out, lists and revokes tokens, straight on the database."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, NoReturn, TypeVar
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orca_server.cli.settings import load_settings
+from orca_server.domain.access import DEFAULT_TENANT, ROLES
+from orca_server.domain.errors import Unavailable
+from orca_server.settings import Settings
+from orca_server.store import tokens as store
+from orca_server.store.database import Connection, connect
+
+_TTL = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_Found = TypeVar("_Found")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(help="Tokens: who may call.", no_args_is_help=True)
+    group.command("create")(create)
+    group.command("list")(list_tokens)
+    group.command("revoke")(revoke)
+    app.add_typer(group, name="tokens")
+
+
+def _ttl(text: str) -> timedelta:
+    match = _TTL.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise typer.BadParameter("needs a number and s, m, h or d, such as 30d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _role(text: str) -> str:
+    if text not in ROLES:
+        raise typer.BadParameter(f"is one of {', '.join(ROLES)}")
+    return text
+
+
+def create(
+    role: Annotated[str, typer.Option(callback=_role, help=f"One of {', '.join(ROLES)}.")],
+    ttl: Annotated[str, typer.Option(help="How long it is valid, such as 12h or 30d.")],
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(help="Id or type/name of an agent it may report for; repeatable. [all]"),
+    ] = None,
+    subject: Annotated[str, typer.Option(help="Whose it is, for the audit log.")] = "",
+) -> None:
+    """Create a token and print it: it is not stored and cannot be shown again."""
+    settings, lifetime = load_settings(), _ttl(ttl)
+    if not settings.jwt_secrets:
+        _fail("JWT_SECRET is not set: nothing could sign the token")
+
+    from orca_server.services.authentication import issue
+
+    issued = issue(
+        settings.jwt_secrets[-1].get_secret_value(),
+        role=role,
+        lifetime=lifetime,
+        now=datetime.now(UTC),
+        subject=subject or role,
+        agents=tuple(agent or ()),
+    )
+
+    async def insert(connection: Connection) -> None:
+        await store.insert_token(
+            connection,
+            DEFAULT_TENANT,
+            issued.token_id,
+            subject=issued.subject,
+            role=role,
+            agents=issued.agents,
+            expires_at=issued.expires_at,
+        )
+
+    _on_database(settings, insert)
+    typer.echo(
+        f"id {issued.token_id}, valid until {issued.expires_at:%Y-%m-%d %H:%M} UTC", err=True
+    )
+    typer.echo(issued.token)
+
+
+def list_tokens() -> None:
+    """List the tokens, newest first."""
+    found = _on_database(load_settings(), lambda c: store.list_tokens(c, DEFAULT_TENANT))
+    table = Table("id", "subject", "role", "agents", "expires", "state", box=None)
+    for token in found:
+        agents = ", ".join(token.agents) or "all"
+        expires = f"{token.expires_at:%Y-%m-%d %H:%M}"
+        table.add_row(str(token.id), token.subject, token.role, agents, expires, _state(token))
+    Console().print(table)
+
+
+def revoke(token_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
+    """Revoke a token; servers refuse it within 5 seconds."""
+    found = _on_database(load_settings(), lambda c: store.revoke_token(c, DEFAULT_TENANT, token_id))
+    if found is None:
+        _fail(f"no token has the id {token_id}; see: orca tokens list")
+    typer.echo(f"revoked {found.id} ({found.subject})")
+
+
+def _state(token: store.Token) -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    return "expired" if token.expires_at <= datetime.now(UTC) else "valid"
+
+
+def _on_database(settings: Settings, work: Callable[[Connection], Awaitable[_Found]]) -> _Found:
+    async def run() -> _Found:
+        connection = await connect(settings.database_url.get_secret_value(), name="orca-tokens")
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    try:
+        return asyncio.run(run())
+    except Unavailable as error:
+        _fail(error.message)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"orca: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,35 @@
+"""What servicers are made of: built once in app.py, handed to each of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from orca.v1 import system_service_pb2 as pb
+from orca_server.runtime.preparation import Preparation
+from orca_server.runtime.readiness import DatabaseProbe, Readiness
+from orca_server.runtime.revocations import Revocations
+from orca_server.settings import Settings
+from orca_server.store.database import Database
+
+StatusPart = Callable[[pb.Status], Awaitable[None]]
+"""Fills one part of Status, such as `ingest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """The parts that servicers use."""
+
+    settings: Settings
+    db: Database
+    readiness: Readiness
+    database_probe: DatabaseProbe
+    preparation: Preparation
+    revocations: Revocations
+    instance: str
+    """Host and pid of this process."""
+    started_at: datetime
+    draining: asyncio.Event
+    """Set when the server stops: open streams end with SERVER_DRAINING."""
+    status_parts: list[StatusPart] = field(default_factory=list)
+    """What GetStatus asks besides the readiness checks and the database."""
