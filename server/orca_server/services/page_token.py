@@ -43,6 +43,8 @@ def redeem(query: str, token: str, *, parts: int) -> list[str] | None:
         if len(token) > LONGEST_TOKEN:
             raise ValueError("too long")
         padded = token + "=" * (-len(token) % 4)
+        digest: object
+        last_key: list[str]
         digest, *last_key = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if len(last_key) != parts or not all(isinstance(part, str) for part in last_key):
             raise ValueError("not a key")

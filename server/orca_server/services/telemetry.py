@@ -19,14 +19,32 @@ from orca_server.domain.errors import (
     Unavailable,
     invalid_fields,
 )
-from orca_server.domain.telemetry import FUTURE_TOLERANCE_US, MAX_RECORDS, Columns, Refusal
+from orca_server.domain.telemetry import (
+    FUTURE_TOLERANCE_US,
+    MAX_RECORDS,
+    Columns,
+    Refusal,
+    first_key,
+)
 from orca_server.runtime.agent_names import AgentNames
 from orca_server.runtime.ingest import Ingest, Outcome
+from orca_server.services import page_token
 from orca_server.services.authentication import current_caller
-from orca_server.services.telemetry_records import names_in, parse_id, to_columns
+from orca_server.services.requests import (
+    EARLIEST,
+    LATEST,
+    agent_not_found,
+    read_id,
+    read_page_size,
+    read_time,
+)
+from orca_server.services.telemetry_records import from_row, names_in, parse_id, to_columns
 from orca_server.store.database import Database
+from orca_server.store.telemetry import LAST_KEY, count_rows, list_rows
+from orca_server.store.trust import agent_exists
 
 STREAM_BATCHES_AHEAD = 8
+DEFAULT_PAGE, MOST_PAGE = 1_000, 5_000
 DAY_US = 86_400_000_000
 
 Context = ServicerContext[Any, Any]
@@ -135,6 +153,44 @@ class TelemetryServicer:
                 retry_after_seconds=1.0,
             )
 
+    async def ListTelemetry(
+        self, request: service_pb.ListTelemetryRequest, context: Context
+    ) -> service_pb.ListTelemetryResponse:
+        """A page of an agent's records by time."""
+        agent_id = read_id("agent_id", request.agent_id)
+        limit = read_page_size(request.page_size, default=DEFAULT_PAGE, most=MOST_PAGE)
+        newest_first = _newest_first(request.order_by)
+        first, end = _key_range(request)
+        query = f"telemetry|{agent_id}|{first}|{end}|{newest_first}"
+        last = page_token.redeem(query, request.page_token, parts=1)
+        page_first, page_end = first, end
+        if last is not None:
+            key = parse_id(last[0])
+            if key is None:
+                raise page_token.invalid()
+            after = UUID(int=min(key.int + 1, LAST_KEY.int))
+            page_first, page_end = (first, key) if newest_first else (after, end)
+        tenant_id = current_caller().tenant_id
+        async with self._db.connection() as connection:
+            if not await agent_exists(connection, tenant_id, agent_id):
+                raise agent_not_found(agent_id)
+            rows = await list_rows(
+                connection,
+                tenant_id,
+                agent_id,
+                first=page_first,
+                end=page_end,
+                newest_first=newest_first,
+                limit=limit + 1,
+            )
+            total = await count_rows(connection, tenant_id, agent_id, first, end)
+        response = service_pb.ListTelemetryResponse(
+            telemetry=[from_row(agent_id, row) for row in rows[:limit]], total_size=total
+        )
+        if len(rows) > limit:
+            response.next_page_token = page_token.issue(query, [str(rows[limit - 1]["key"])])
+        return response
+
     async def _read(
         self,
         caller: Caller,
@@ -234,6 +290,28 @@ class TelemetryServicer:
                 for r in refusals
             ],
         )
+
+
+def _newest_first(order_by: str) -> bool:
+    words = order_by.split()
+    if words in ([], ["observed_at"], ["observed_at", "asc"]):
+        return False
+    if words == ["observed_at", "desc"]:
+        return True
+    raise InvalidRequest(
+        "ORDER_BY_INVALID",
+        "order_by may be 'observed_at' or 'observed_at desc'.",
+        violations=[FieldViolation("order_by", "UNKNOWN_FIELD", "only observed_at is known")],
+    )
+
+
+def _key_range(request: service_pb.ListTelemetryRequest) -> tuple[UUID, UUID]:
+    """The range of keys of the span of time that is asked for."""
+    spans = []
+    for name, default in (("start_time", EARLIEST), ("end_time", LATEST)):
+        at = read_time(name, getattr(request, name), given=request.HasField(name), default=default)
+        spans.append(first_key(int(at.timestamp() * 1000) * 1000))
+    return spans[0], spans[1]
 
 
 def _wrong_size(records: int) -> Refusal | None:

@@ -11,7 +11,6 @@ from grpc.aio import ServicerContext
 
 from orca.v1 import trust_pb2 as pb
 from orca.v1 import trust_service_pb2 as service_pb
-from orca_server.domain.errors import NotFound
 from orca_server.domain.fleet_trust import CRITICALITY_WEIGHTS, TrustSettings
 from orca_server.domain.trust_interval import DAYS, RESAMPLES, WindowDays, bootstrap
 from orca_server.runtime.tick import Tick
@@ -25,6 +24,7 @@ from orca_server.services.convert_trust import (
 from orca_server.services.requests import (
     EARLIEST,
     LATEST,
+    agent_not_found,
     read_id,
     read_page_size,
     read_time,
@@ -117,13 +117,6 @@ class TrustServicer:
             else "",
             total_size=total,
         )
-
-
-def agent_not_found(agent_id: UUID) -> NotFound:
-    """The error for an id that no agent has."""
-    return NotFound(
-        "AGENT_NOT_FOUND", f"No agent has id '{agent_id}'.", {"agent_id": str(agent_id)}
-    )
 
 
 def _after(query: str, token: str) -> datetime:
