@@ -84,8 +84,7 @@ FOR UPDATE;
 
 -- name: lock_named_agents
 -- Agents of one type by name, locked in order of id, and the transaction's time. $1: tenant;
--- $2: type; $3: names; $4: a source whose agents of that type are taken too, NULL: none.
--- Index: agents_tenant_id_type_name_key.
+-- $2: type; $3: names. Index: agents_tenant_id_type_name_key.
 SELECT
     id,
     type,
@@ -111,7 +110,39 @@ SELECT
 FROM agents
 WHERE tenant_id = $1
     AND type = $2
-    AND (name = ANY($3::text[]) OR source = $4)
+    AND name = ANY($3::text[])
+ORDER BY id
+FOR UPDATE;
+
+-- name: lock_file_agents
+-- Agents that the registry file created, locked in order of id, and the transaction's time.
+-- $1: tenant; $2: type. Index: agents_file_idx.
+SELECT
+    id,
+    type,
+    name,
+    display_name,
+    description,
+    state,
+    source,
+    owner,
+    version,
+    endpoint::text AS endpoint,
+    capabilities,
+    tools::text AS tools,
+    labels::text AS labels,
+    criticality,
+    heartbeat_interval_seconds,
+    latency_limit_us,
+    left_at,
+    counted_until,
+    import_stamp,
+    revision,
+    now() AS read_at
+FROM agents
+WHERE tenant_id = $1
+    AND type = $2
+    AND source = 'file'
 ORDER BY id
 FOR UPDATE;
 

@@ -112,17 +112,16 @@ async def lock_agent(tx: Connection, tenant_id: UUID, agent_id: UUID) -> tuple[A
 
 
 async def lock_named_agents(
-    tx: Connection,
-    tenant_id: UUID,
-    agent_type: str,
-    names: Sequence[str],
-    *,
-    and_source: Source | None = None,
+    tx: Connection, tenant_id: UUID, agent_type: str, names: Sequence[str]
 ) -> list[Agent]:
-    """Agents of one type by name, and all of one source, locked against other writers."""
-    rows = await tx.fetch(
-        QUERIES["lock_named_agents"], tenant_id, agent_type, list(names), and_source
-    )
+    """Agents of one type by name, locked against other writers."""
+    rows = await tx.fetch(QUERIES["lock_named_agents"], tenant_id, agent_type, list(names))
+    return [agent_of(row) for row in rows]
+
+
+async def lock_file_agents(tx: Connection, tenant_id: UUID, agent_type: str) -> list[Agent]:
+    """Agents that the registry file created, locked against other writers."""
+    rows = await tx.fetch(QUERIES["lock_file_agents"], tenant_id, agent_type)
     return [agent_of(row) for row in rows]
 
 
