@@ -1,11 +1,19 @@
 """Fixtures: a real PostgreSQL per session, a migrated database per test, a real Envoy."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from tests.servers import VOLATILE, PostgresServer, running_postgres
+from tests.servers import (
+    VOLATILE,
+    GatewayServer,
+    PostgresServer,
+    running_gateway,
+    running_postgres,
+)
 
 TEMPLATE = "orca_template"
 
@@ -39,3 +47,14 @@ def durable_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL of this test's own that syncs to disk: kill() and start() it at will."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture
+def gateway() -> Iterator[Callable[..., GatewayServer]]:
+    """Starts real Envoys: `gateway(server_port)`, see running_gateway; stopped after the test."""
+    with ExitStack() as stack:
+
+        def start(upstream_port: int, **settings: Any) -> GatewayServer:
+            return stack.enter_context(running_gateway(upstream_port, **settings))
+
+        yield start

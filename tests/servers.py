@@ -5,11 +5,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from orca_server.local import envoy
 from orca_server.local import program as programs
 from orca_server.local.postgres import DATABASE, Postgres, PostgresSettings
 
@@ -109,3 +112,55 @@ def running_postgres(
             yield server
         finally:
             server.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayServer:
+    """One real Envoy."""
+
+    gateway: envoy.Gateway
+    process: subprocess.Popen[bytes]
+    settings: envoy.GatewaySettings
+
+    @property
+    def rest_url(self) -> str:
+        """Where REST (and gRPC) is."""
+        return f"http://127.0.0.1:{self.settings.rest_port}"
+
+    @property
+    def grpc_target(self) -> str:
+        """Where gRPC passes through."""
+        return f"127.0.0.1:{self.settings.grpc_port}"
+
+    def wait(self, *, healthy: bool = True) -> None:
+        """Waits until Envoy has (or no longer has) a server to ask; the test's limit ends it."""
+        while self.gateway.upstream_is_healthy() is not healthy:
+            assert self.process.poll() is None, self.gateway.program.log.read_text()
+            time.sleep(0.02)
+
+
+@contextmanager
+def running_gateway(
+    upstream_port: int,
+    *,
+    allowed_hosts: tuple[str, ...] = (),
+    unary_timeout_seconds: int = 30,
+    wait: bool = True,
+) -> Iterator[GatewayServer]:
+    """An Envoy in front of the server on that port of this machine."""
+    settings = envoy.GatewaySettings(
+        rest_port=free_port(),
+        grpc_port=free_port(),
+        upstream_port=upstream_port,
+        allowed_hosts=allowed_hosts,
+        unary_timeout_seconds=unary_timeout_seconds,
+    )
+    with reachable_folder() as folder:
+        gateway = envoy.prepare(settings, folder, folder, folder / "gateway.log")
+        server = GatewayServer(gateway, programs.spawn(gateway.program), settings)
+        try:
+            if wait:
+                server.wait()
+            yield server
+        finally:
+            programs.stop(gateway.program, server.process)

@@ -42,6 +42,8 @@ class GatewaySettings:
     listen_address: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
     """Host names besides those of this machine; `*` allows any."""
+    unary_timeout_seconds: int = 30
+    """Longest time for a call that is no stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ def write_configuration(settings: GatewaySettings, folder: Path, admin_socket: P
         "REST_PORT": settings.rest_port,
         "SERVICES": list(contract.services),
         "STREAM_PATHS": contract.stream_paths,
+        "UNARY_TIMEOUT_SECONDS": settings.unary_timeout_seconds,
         "UPSTREAM_HOST": settings.upstream_host,
         "UPSTREAM_PORT": settings.upstream_port,
     }
