@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -307,11 +308,14 @@ def _newest_first(order_by: str) -> bool:
 
 def _key_range(request: service_pb.ListTelemetryRequest) -> tuple[UUID, UUID]:
     """The range of keys of the span of time that is asked for."""
-    spans = []
-    for name, default in (("start_time", EARLIEST), ("end_time", LATEST)):
-        at = read_time(name, getattr(request, name), given=request.HasField(name), default=default)
-        spans.append(first_key(int(at.timestamp() * 1000) * 1000))
-    return spans[0], spans[1]
+    start = read_time(
+        "start_time", request.start_time, given=request.HasField("start_time"), default=EARLIEST
+    )
+    end = read_time(
+        "end_time", request.end_time, given=request.HasField("end_time"), default=LATEST
+    )
+    microsecond = timedelta(microseconds=1)
+    return first_key((start - EARLIEST) // microsecond), first_key((end - EARLIEST) // microsecond)
 
 
 def _wrong_size(records: int) -> Refusal | None:
