@@ -1,5 +1,7 @@
 """Real servers that tests start, kill and start again."""
 
+import contextlib
+import http.client
 import os
 import shutil
 import socket
@@ -133,10 +135,23 @@ class GatewayServer:
         return f"127.0.0.1:{self.settings.grpc_port}"
 
     def wait(self, *, healthy: bool = True) -> None:
-        """Waits until Envoy has (or no longer has) a server to ask; the test's limit ends it."""
-        while self.gateway.upstream_is_healthy() is not healthy:
+        """Waits until Envoy has (or no longer has) a server to ask; the test's limit ends it.
+
+        Its threads learn that one after the other, hence several requests.
+        """
+        agreeing = 0
+        while agreeing < 8:
             assert self.process.poll() is None, self.gateway.program.log.read_text()
-            time.sleep(0.02)
+            agreeing = agreeing + 1 if self._has_upstream() is healthy else 0
+            time.sleep(0 if agreeing else 0.02)
+
+    def _has_upstream(self) -> bool:
+        if not self.gateway.upstream_is_healthy():
+            return False
+        connection = http.client.HTTPConnection("127.0.0.1", self.settings.rest_port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", "/health")
+            return b"SERVER_UNAVAILABLE" not in connection.getresponse().read()
 
 
 @contextmanager

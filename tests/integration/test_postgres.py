@@ -13,11 +13,11 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+
 from orca_server.local import account as accounts
 from orca_server.local.binaries import LIBRARIES, Binaries, find, usable_by
 from orca_server.local.errors import LocalError
 from orca_server.local.postgres import Postgres, PostgresSettings
-
 from tests.servers import DURABLE, PostgresServer, free_port, reachable_folder
 
 
