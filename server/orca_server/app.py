@@ -3,10 +3,10 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import grpc
 import structlog
@@ -15,21 +15,29 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import orca_server
-from orca.v1 import system_service_pb2
+from orca.v1 import agent_service_pb2, system_service_pb2, trust_service_pb2
 from orca_server import observability
+from orca_server.domain.fleet_trust import TrustSettings
+from orca_server.runtime.agent_names import AgentNames
+from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.preparation import Preparation
-from orca_server.runtime.readiness import DatabaseProbe, Readiness
+from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
 from orca_server.runtime.revocations import Revocations
+from orca_server.runtime.tick import Tick
 from orca_server.services.authentication import Authenticator
 from orca_server.services.context import ServerContext
 from orca_server.services.interceptors import guarded_handlers
 from orca_server.services.system import SystemServicer
+from orca_server.services.telemetry import TelemetryServicer
+from orca_server.services.trust import TrustServicer
 from orca_server.settings import Settings, split_address
 from orca_server.store.database import Database
 
 LARGEST_MESSAGE = 16 * 2**20
 HEALTH_SECONDS = 1.0
 """How often the health of the named services is looked at."""
+STUCK_SECONDS = 30.0
+"""Records that wait while nothing was committed for so long mean that the queue does not move."""
 
 GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
@@ -43,6 +51,83 @@ GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
 
 log = structlog.get_logger(__name__)
 
+Service = tuple[ServiceDescriptor, tuple[object, ...]]
+Job = Callable[[], Awaitable[None]]
+
+
+def services(context: ServerContext) -> Iterator[Service]:
+    """Each service with the servicers that share its methods."""
+    settings = context.settings
+    telemetry = TelemetryServicer(
+        context.db,
+        context.ingest,
+        context.names,
+        retention_days=settings.telemetry_retention_days,
+    )
+    trust = TrustServicer(context.db, context.tick, trust_settings(settings))
+    yield _service(agent_service_pb2, "AgentService"), (telemetry,)
+    yield _service(trust_service_pb2, "TrustService"), (trust,)
+    yield _service(system_service_pb2, "SystemService"), (SystemServicer(context),)
+
+
+def jobs(context: ServerContext) -> Mapping[str, Job]:
+    """What runs as long as the server does, by name; cancelled at the end of the drain."""
+    return {
+        "preparation": context.preparation.run,
+        "revocations": context.revocations.run,
+        "tick": context.tick.run,
+    }
+
+
+def build_context(settings: Settings) -> ServerContext:
+    """Every part, none of which runs yet."""
+    db = Database(settings.database_url.get_secret_value(), size=settings.max_connections)
+    preparation = Preparation(db, settings.telemetry_retention_days, now)
+    context = ServerContext(
+        settings=settings,
+        db=db,
+        readiness=Readiness(),
+        database_probe=DatabaseProbe(db, preparation, now),
+        preparation=preparation,
+        revocations=Revocations(db),
+        ingest=Ingest(
+            db, max_records=settings.ingest_queue_records, max_bytes=settings.ingest_queue_bytes
+        ),
+        names=AgentNames(db),
+        tick=Tick(db, trust_settings(settings), seconds=settings.tick_seconds),
+        instance=f"{socket.gethostname()}:{os.getpid()}",
+        started_at=now(),
+    )
+    _add_probes(context)
+    return context
+
+
+def trust_settings(settings: Settings) -> TrustSettings:
+    """What an operator chose about the score."""
+    return TrustSettings(
+        baseline_ppb=settings.trust_score_baseline_ppb,
+        risk_baseline_cost_nano_usd=settings.risk_baseline_cost_nano_usd,
+        weights_ppb=settings.trust_weights_ppb,
+    )
+
+
+def _add_probes(context: ServerContext) -> None:
+    """What readiness asks: the database, whether the queue moves, and how trust is doing."""
+
+    async def ingest() -> tuple[Check]:
+        stuck = context.ingest.oldest_wait_is_over(STUCK_SECONDS)
+        waiting = f"{context.ingest.queued_records} records wait"
+        found = f"{waiting}, none was stored for {STUCK_SECONDS:g} s" if stuck else waiting
+        return (Check("ingest", not stuck, found),)
+
+    async def trust() -> tuple[Check]:
+        error = context.tick.state.last_error
+        return (Check("trust", not error, error or "computed by ticks", vital=False),)
+
+    context.readiness.add("database", context.database_probe)
+    context.readiness.add("ingest", ingest)
+    context.readiness.add("trust", trust)
+
 
 class CannotStart(Exception):
     """The server cannot start; the message says why."""
@@ -50,20 +135,23 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the server answers, once it does."""
+    """Where the server answers."""
 
     grpc: str
     metrics: str
 
 
+@runtime_checkable
+class Drains(Protocol):
+    """A servicer with streams, which it ends when the server stops."""
+
+    def drain(self) -> None:
+        """Ends them soon, each with what its client needs to go on elsewhere."""
+
+
 def now() -> datetime:
     """The clock."""
     return datetime.now(UTC)
-
-
-def servicers(context: ServerContext) -> Iterable[tuple[ServiceDescriptor, object]]:
-    """Each service with what answers for it: the line to add a service."""
-    yield _service(system_service_pb2, "SystemService"), SystemServicer(context)
 
 
 async def serve(
@@ -82,115 +170,95 @@ async def serve(
         CannotStart: If an address cannot be had.
         ExceptionGroup: If a job died; the server was drained then, too.
     """
-    context = _context(settings)
-    parts = _Parts(context)
+    server = _Server(build_context(settings))
     try:
-        addresses = await parts.start()
-        started(addresses)
-        await parts.run(stop)
+        started(await server.start())
+        await server.run(stop)
     finally:
-        await parts.close()
+        await server.close()
 
 
-def _context(settings: Settings) -> ServerContext:
-    db = Database(settings.database_url.get_secret_value(), size=settings.max_connections)
-    readiness = Readiness()
-    preparation = Preparation(db, settings.telemetry_retention_days, now)
-    probe = DatabaseProbe(db, preparation, now)
-    readiness.add("database", probe)
-    return ServerContext(
-        settings=settings,
-        db=db,
-        readiness=readiness,
-        preparation=preparation,
-        database_probe=probe,
-        revocations=Revocations(db),
-        instance=f"{socket.gethostname()}:{os.getpid()}",
-        started_at=now(),
-        draining=asyncio.Event(),
-    )
-
-
-class _Parts:
-    """Everything that runs."""
+class _Server:
+    """The parts, running."""
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
         self._settings = context.settings
+        self._services = list(services(context))
         self._health = health.aio.HealthServicer()
-        self._names: list[str] = []
-        self._stop_tracing: Callable[[], None] | None = None
-        self._stop_metrics: Callable[[], None] | None = None
-        self._server = self._build()
+        self._stops: list[Callable[[], None]] = []  # of what runs in threads
+        self._grpc = self._build()
 
     def _build(self) -> grpc.aio.Server:
-        settings, interceptors = self._settings, []
-        if settings.otlp_endpoint:
-            self._stop_tracing = observability.set_up_tracing(
-                settings.otlp_endpoint, settings.trace_sample_ratio, self._context.instance
-            )
-            interceptors.append(observability.tracing_interceptor())
-        server = grpc.aio.server(interceptors=interceptors, options=GRPC_OPTIONS)
+        server = grpc.aio.server(interceptors=self._tracing(), options=GRPC_OPTIONS)
         authenticator = Authenticator(
-            [secret.get_secret_value() for secret in settings.jwt_secrets],
-            settings.anonymous_role,
+            [secret.get_secret_value() for secret in self._settings.jwt_secrets],
+            self._settings.anonymous_role,
             self._context.revocations.ids,
         )
-        for service, servicer in servicers(self._context):
-            name, handlers = guarded_handlers(service, servicer, authenticator)
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-            server.add_registered_method_handlers(name, handlers)
-            self._names.append(name)
+        for service, servicers in self._services:
+            handlers = guarded_handlers(service, servicers, authenticator)
+            generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
+            server.add_generic_rpc_handlers((generic,))
+            server.add_registered_method_handlers(service.full_name, handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        known = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = [service.full_name for service, _ in self._services]
+        known = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(known, server)
         return server
 
+    def _tracing(self) -> list[Any]:
+        endpoint, ratio = self._settings.otlp_endpoint, self._settings.trace_sample_ratio
+        if not endpoint:
+            return []
+        stop = observability.set_up_tracing(endpoint, ratio, self._context.instance)
+        self._stops.append(stop)
+        return [observability.tracing_interceptor()]
+
     async def start(self) -> Addresses:
         """Answers calls from here on."""
-        grpc_host, _ = split_address(self._settings.grpc_address)
-        metrics_host, metrics_port = split_address(self._settings.metrics_address)
-        try:
-            port = self._server.add_insecure_port(self._settings.grpc_address)
-        except RuntimeError as error:
-            raise CannotStart(
-                f"ORCA_GRPC_ADDRESS {self._settings.grpc_address}: {error}"
-            ) from error
-        try:
-            metrics_port, self._stop_metrics = observability.serve_metrics(
-                metrics_host, metrics_port
-            )
-        except OSError as error:
-            raise CannotStart(
-                f"ORCA_METRICS_ADDRESS {self._settings.metrics_address}: {error}"
-            ) from error
+        addresses = self._listen()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        await self._server.start()
-        addresses = Addresses(f"{grpc_host}:{port}", f"{metrics_host}:{metrics_port}")
+        await self._grpc.start()
+        role = self._settings.anonymous_role
         log.info(
             "serving",
             grpc=addresses.grpc,
             metrics=f"http://{addresses.metrics}/metrics",
-            access="closed" if self._settings.anonymous_role == "none" else "open",
-            anonymous_role=self._settings.anonymous_role,
+            access="closed" if role == "none" else "open",
+            anonymous_role=role,
             version=orca_server.__version__,
             pid=os.getpid(),
         )
         return addresses
 
+    def _listen(self) -> Addresses:
+        grpc_host, _ = split_address(self._settings.grpc_address)
+        metrics_host, metrics_port = split_address(self._settings.metrics_address)
+        try:
+            grpc_port = self._grpc.add_insecure_port(self._settings.grpc_address)
+        except RuntimeError as error:
+            address = self._settings.grpc_address
+            raise CannotStart(f"ORCA_GRPC_ADDRESS {address} cannot be had: {error}") from error
+        try:
+            metrics_port, stop = observability.serve_metrics(metrics_host, metrics_port)
+        except OSError as error:
+            address = self._settings.metrics_address
+            raise CannotStart(f"ORCA_METRICS_ADDRESS {address} cannot be had: {error}") from error
+        self._stops.append(stop)
+        return Addresses(f"{grpc_host}:{grpc_port}", f"{metrics_host}:{metrics_port}")
+
     async def run(self, stop: asyncio.Event) -> None:
         """Runs the jobs until stop is set or one of them dies; then drains."""
-        jobs = {
-            "preparation": self._context.preparation.run,
-            "revocations": self._context.revocations.run,
-            "health": self._watch_health,
-        }
+        running = {**jobs(self._context), "health": self._watch_health}
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job(), name=name) for name, job in jobs.items()]
+            group.create_task(self._context.ingest.run(), name="ingest")
+            tasks = [group.create_task(_run(job), name=name) for name, job in running.items()]
             try:
                 await stop.wait()
             finally:
                 await self._drain()
+                self._context.ingest.stop()  # ends once all that was taken is stored
                 for task in tasks:
                     task.cancel()
 
@@ -200,25 +268,33 @@ class _Parts:
         self._context.draining.set()
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.unhealthy_after_seconds)  # until the gateway noticed
-        await self._server.stop(self._settings.drain_seconds)
+        for _, servicers in self._services:
+            for servicer in servicers:
+                if isinstance(servicer, Drains):
+                    servicer.drain()
+        await self._grpc.stop(self._settings.drain_seconds)
 
     async def close(self) -> None:
         """Gives everything back."""
-        await self._server.stop(None)
+        await self._grpc.stop(None)
         await self._context.db.close()
-        for stop in (self._stop_metrics, self._stop_tracing):
-            if stop is not None:
-                await asyncio.to_thread(stop)
+        for stop in self._stops:
+            await asyncio.to_thread(stop)
         log.info("stopped")
 
     async def _watch_health(self) -> None:
         """Tells the named services' health, as long as the server is not draining."""
+        states = health_pb2.HealthCheckResponse
         while True:
             ready = (await self._context.readiness.report()).ready
-            states = health_pb2.HealthCheckResponse
-            for name in self._names:
-                await self._health.set(name, states.SERVING if ready else states.NOT_SERVING)
+            for service, _ in self._services:
+                state = states.SERVING if ready else states.NOT_SERVING
+                await self._health.set(service.full_name, state)
             await asyncio.sleep(HEALTH_SECONDS)
+
+
+async def _run(job: Job) -> None:
+    await job()
 
 
 def _service(module: Any, name: str) -> ServiceDescriptor:

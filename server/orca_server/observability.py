@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request that the present task works for."""
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # publishes no types
 REQUESTS = Counter("orca_grpc_requests", "Calls that were answered.", ("method", "code"))
 REQUEST_SECONDS = Histogram(
     "orca_grpc_request_seconds",

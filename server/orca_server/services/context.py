@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orca.v1 import system_service_pb2 as pb
+from orca_server.runtime.agent_names import AgentNames
+from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import DatabaseProbe, Readiness
 from orca_server.runtime.revocations import Revocations
+from orca_server.runtime.tick import Tick
 from orca_server.settings import Settings
 from orca_server.store.database import Database
 
@@ -26,10 +29,13 @@ class ServerContext:
     database_probe: DatabaseProbe
     preparation: Preparation
     revocations: Revocations
+    ingest: Ingest
+    names: AgentNames
+    tick: Tick
     instance: str
     """Host and pid of this process."""
     started_at: datetime
-    draining: asyncio.Event
-    """Set when the server stops: open streams end with SERVER_DRAINING."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server stops."""
     status_parts: list[StatusPart] = field(default_factory=list)
-    """What GetStatus asks besides the readiness checks and the database."""
+    """What GetStatus asks besides what SystemServicer knows itself, such as the registry file."""

@@ -61,20 +61,26 @@ def scope_of(method: MethodDescriptor) -> str:
 
 
 def guarded_handlers(
-    service: ServiceDescriptor, servicer: object, authenticator: Authenticator
-) -> tuple[str, dict[str, "Handler"]]:
-    """The service's name and a guarded handler for each of its methods.
+    service: ServiceDescriptor, servicers: Sequence[object], authenticator: Authenticator
+) -> dict[str, "Handler"]:
+    """A guarded handler for each method of a service.
 
     Args:
         service: Descriptor of the service.
-        servicer: Has a coroutine per method; one that streams answers with `context.write`.
+        servicers: Have a coroutine per method, each of them some; one that streams answers
+            with `context.write`.
         authenticator: Knows the callers.
+
+    Raises:
+        ValueError: If a method has no scope.
     """
-    handlers = {
-        method.name: _Guard(method, authenticator).handler(getattr(servicer, method.name))
-        for method in service.methods
-    }
-    return service.full_name, handlers
+    handlers = {}
+    for method in service.methods:
+        for servicer in servicers:
+            if (call := getattr(servicer, method.name, None)) is not None:
+                handlers[method.name] = _Guard(method, authenticator).handler(call)
+                break
+    return handlers
 
 
 @dataclass(slots=True)
@@ -122,7 +128,8 @@ class _Guard:
                 status = self._answer(error, outcome)
             finally:
                 self._observe(started, outcome)
-            return await _abort(context, status)
+            await _abort(context, status)
+            raise AssertionError("abort() raises")
 
         return guarded
 
@@ -222,7 +229,7 @@ def _encode(message: Message) -> bytes:
     return data
 
 
-async def _abort(context: Context, status: status_pb2.Status) -> Any:
+async def _abort(context: Context, status: status_pb2.Status) -> None:
     answer = rpc_status.to_status(status)
     own: Sequence[tuple[str, str | bytes]] = ((REQUEST_ID_HEADER, REQUEST_ID.get()),)
     await context.abort(answer.code, answer.details, (*own, *answer.trailing_metadata))

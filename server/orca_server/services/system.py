@@ -9,8 +9,9 @@ from orca.v1 import system_service_pb2 as pb
 from orca.v1 import system_service_pb2_grpc
 from orca_server.domain.errors import Unavailable
 from orca_server.runtime.readiness import Check, Report
+from orca_server.services.authentication import current_caller
 from orca_server.services.context import ServerContext, StatusPart
-from orca_server.store import migrate
+from orca_server.store import migrate, trust
 
 RETRY_SECONDS = 1.0
 PART_SECONDS = 2.0
@@ -47,7 +48,9 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
         )
         status.started_at.FromDatetime(self._context.started_at)
         self._add_database(status)
-        await asyncio.gather(*(_add_part(part, status) for part in self._context.status_parts))
+        self._add_ingest(status)
+        parts = (self._add_trust, *self._context.status_parts)
+        await asyncio.gather(*(_add_part(part, status) for part in parts))
         return status
 
     def _add_database(self, status: pb.Status) -> None:
@@ -59,6 +62,28 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
             status.database.connections = usage.open
             status.database.connections_in_use = usage.in_use
             status.database.partition_days_ahead = state.partition_days_ahead
+
+    def _add_ingest(self, status: pb.Status) -> None:
+        ingest = self._context.ingest
+        status.ingest.queued_records = ingest.queued_records
+        status.ingest.queued_bytes = ingest.queued_bytes
+        status.ingest.accepted = ingest.counts.accepted
+        status.ingest.duplicates = ingest.counts.duplicates
+        status.ingest.refused = ingest.counts.refused
+        status.ingest.shed = ingest.counts.shed
+        if ingest.counts.last_commit_at is not None:
+            status.ingest.last_commit_at.FromMicroseconds(int(ingest.counts.last_commit_at * 1e6))
+
+    async def _add_trust(self, status: pb.Status) -> None:
+        state = self._context.tick.state
+        status.trust.interval_seconds = state.interval_seconds
+        status.trust.duration_seconds = state.duration_seconds
+        status.trust.last_error = state.last_error
+        async with self._context.db.connection(PART_SECONDS) as connection:
+            current = await trust.get(connection, current_caller().tenant_id)
+        if current is not None:
+            status.trust.as_of.FromDatetime(current["as_of"])
+            status.trust.stale = current["stale"]
 
     def _not_ready(self, report: Report) -> Unavailable:
         causes = {check.name: check.message for check in report.failing}
