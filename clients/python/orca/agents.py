@@ -170,8 +170,8 @@ class Agents:
 
 
 def quote(text: str) -> str:
-    """The text as a string of a filter."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    """The text as a string of a filter, its stars no wildcards."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
     return f'"{escaped}"'
 
 

@@ -29,6 +29,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+# What grpc itself says, in words that help.
+_PLAIN_WORDS = {"Deadline Exceeded": "There was no answer in time."}
 _STATUS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
 
@@ -185,7 +187,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, request_id: str = "") -> OrcaErr
     trailers = _entries(error.trailing_metadata())
     info, violations, retry_after = _details(trailers)
     return ERRORS[code](
-        error.details() or code.name,
+        _PLAIN_WORDS.get(error.details() or "", error.details() or code.name),
         reason=info.reason,
         metadata=info.metadata,
         violations=violations,

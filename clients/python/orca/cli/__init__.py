@@ -1,0 +1,23 @@
+"""The client's commands. The server's `orca` mounts them beside its own.
+
+`mount(app)` adds them all to a typer app; `trust_app` and the other groups may be extended.
+"""
+
+import typer
+
+from orca.cli.agents import agents_app
+from orca.cli.registry import registry_app
+from orca.cli.status import status
+from orca.cli.telemetry import telemetry_app
+from orca.cli.trust import trust_app
+
+__all__ = ["agents_app", "mount", "registry_app", "telemetry_app", "trust_app"]
+
+
+def mount(app: typer.Typer) -> None:
+    """Adds the client's commands to the app."""
+    app.command("status")(status)
+    app.add_typer(agents_app, name="agents")
+    app.add_typer(registry_app, name="registry")
+    app.add_typer(telemetry_app, name="telemetry")
+    app.add_typer(trust_app, name="trust")

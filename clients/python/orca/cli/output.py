@@ -1,0 +1,180 @@
+"""What commands print: tables for people, JSON and YAML for programs."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import yaml
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_UNLIMITED_WIDTH = 10_000
+_EXACT_DOUBLE = 2**53
+# What a terminal would obey: names and descriptions come from strangers.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Output(StrEnum):
+    """Form of what is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class _Console(Console):
+    """A console that lets its caller see a closed pipe."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def _console(error: bool) -> Console:
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() else _UNLIMITED_WIDTH
+    return _Console(stderr=error, width=width, highlight=False, soft_wrap=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Printer:
+    """Prints in one form.
+
+    Attributes:
+        form: Which.
+        out: Console on standard output, for results.
+        err: Console on standard error, for everything else.
+    """
+
+    form: Output
+    out: Console = field(default_factory=lambda: _console(error=False))
+    err: Console = field(default_factory=lambda: _console(error=True))
+
+    @property
+    def is_table(self) -> bool:
+        """Whether people read it."""
+        return self.form is Output.TABLE
+
+    def document(self, document: Mapping[str, Any]) -> None:
+        """Prints it as JSON or YAML."""
+        if self.form is Output.YAML:
+            text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, width=100)
+            sys.stdout.write(text)
+        else:
+            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+    def show(self, document: Mapping[str, Any], *people: RenderableType) -> None:
+        """Prints the document, or for people what stands beside it."""
+        if not self.is_table:
+            self.document(document)
+            return
+        for renderable in people:
+            self.out.print(renderable)
+
+    def note(self, text: str) -> None:
+        """Tells people something on standard error."""
+        self.err.print(Text(clean(text)))
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """The message as REST prints it: proto names, and zeros and empty lists shown."""
+    found = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return {key: _whole(value) for key, value in found.items()}
+
+
+def _whole(value: Any) -> Any:
+    """Numbers without a fraction as REST prints them: 5, not 5.0."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_DOUBLE:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return value
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: str = ""
+) -> Table:
+    """A table of cells.
+
+    Args:
+        columns: Headings.
+        rows: Cells, shown as text.
+        title: Above it.
+        numbers: Headings, separated by spaces, of columns that are aligned to the right.
+    """
+    right = numbers.split()
+    made = Table(box=None, pad_edge=False, title=title or None, title_justify="left")
+    for column in columns:
+        made.add_column(
+            column.upper(), justify="right" if column in right else "left", overflow="fold"
+        )
+    for row in rows:
+        made.add_row(*(cell(each) for each in row))
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and their values, below each other; pairs without a value are left out."""
+    grid = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        if value not in (None, ""):
+            grid.add_row(Text(name, style="bold"), cell(value))
+    return grid
+
+
+def cell(value: object) -> RenderableType:
+    """One value, as text that does nothing to a terminal."""
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, Text | Table):
+        return value
+    if isinstance(value, float):
+        return Text(number(value))
+    return Text(clean(str(value)))
+
+
+def clean(text: str) -> str:
+    """The text without control characters."""
+    return _CONTROL.sub("�", text)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """The number, without zeros at its end."""
+    if value.is_integer():
+        return f"{value:,.0f}"
+    return f"{value:,.{digits}f}"
+
+
+def optional(message: Message, name: str) -> Any:
+    """The field's value; None if it is absent."""
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def instant(message: Message, name: str) -> str | None:
+    """The time stamp in the field, to the second; None if it is absent."""
+    value: Timestamp | None = optional(message, name)
+    if value is None:
+        return None
+    return value.ToDatetime().replace(microsecond=0).isoformat(sep=" ") + "Z"
+
+
+def word(name_of: Callable[[Any], str], value: int, prefix: str) -> str | None:
+    """An enum's value as people say it: `active` for STATE_ACTIVE; None if unspecified."""
+    if not value:
+        return None
+    try:
+        name = name_of(value)
+    except ValueError:  # of a newer server
+        return str(value)
+    return name.removeprefix(prefix).lower().replace("_", "-")

@@ -1,0 +1,5 @@
+"""stub"""
+
+import typer
+
+telemetry_app = typer.Typer(no_args_is_help=True)
