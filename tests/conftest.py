@@ -15,6 +15,8 @@ from tests.servers import (
     running_postgres,
 )
 
+pytest_plugins = ["tests.serving"]
+
 TEMPLATE = "orca_template"
 
 
