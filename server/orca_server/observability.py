@@ -6,13 +6,17 @@ prometheus-client and served on a port of their own. Spans leave only when an OT
 
 import logging
 import logging.config
+import socket
+import threading
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from opentelemetry import trace
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request that the present task works for."""
@@ -86,6 +90,21 @@ def set_up_logging(level: str) -> None:
     )
 
 
+class _QuietHandler(WSGIRequestHandler):
+    """Scrapes are not worth a log line."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+class _MetricsServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _MetricsServer6(_MetricsServer):
+    address_family = socket.AF_INET6
+
+
 def serve_metrics(host: str, port: int) -> tuple[int, Callable[[], None]]:
     """Serves /metrics in a thread.
 
@@ -95,7 +114,10 @@ def serve_metrics(host: str, port: int) -> tuple[int, Callable[[], None]]:
     Raises:
         OSError: If the address cannot be had.
     """
-    server, thread = start_http_server(port, host)
+    kind = _MetricsServer6 if ":" in host else _MetricsServer
+    server = make_server(host, port, make_wsgi_app(), kind, _QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
 
     def stop() -> None:
         server.shutdown()

@@ -14,7 +14,9 @@ from orca_server.store import migrate, system
 from orca_server.store.database import Database
 
 FRESH_SECONDS = 1.0
-"""A report is given again for so long."""
+"""A report is given again for so long when all is well."""
+FRESH_SECONDS_FAILING = 0.2
+"""And for so long when it is not, since that should pass."""
 PROBE_SECONDS = 2.0
 """Deadline of one probe."""
 
@@ -71,7 +73,8 @@ class Readiness:
     async def report(self) -> Report:
         """What the probes found, at most FRESH_SECONDS ago."""
         async with self._lock:
-            if time.monotonic() - self._asked_at >= FRESH_SECONDS:
+            fresh = FRESH_SECONDS if self._report.ready else FRESH_SECONDS_FAILING
+            if time.monotonic() - self._asked_at >= fresh:
                 answers = await asyncio.gather(*(_ask(*probe) for probe in self._probes))
                 self._report = Report(tuple(check for found in answers for check in found))
                 self._asked_at = time.monotonic()
