@@ -37,6 +37,26 @@ build/orca.binpb: $(STAMP) $(PROTOS)
 	@mkdir -p build
 	$(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) --include_imports --include_source_info -o $@ $(PROTOS)
 
+check: $(STAMP) lint gen-check breaking ## Lint, types, layers, contract, migrations, generated code
+	$(BIN)/python -m pytest -q tests/contract
+
+.PHONY: lint gen-check breaking
+lint: $(STAMP) build/orca.binpb
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint build/orca.binpb
+	$(BIN)/squawk sql/migrations/*.sql
+
+gen-check: $(STAMP) # generated code equals what is committed
+	rm -rf build/gen && mkdir -p build/gen
+	@$(MAKE) --no-print-directory gen GEN_OUT=build/gen
+	diff -r -x __pycache__ -x __init__.py build/gen/orca/v1 clients/python/orca/v1
+
+breaking: build/orca.binpb # the contract against the commit that closed the main job
+	sh scripts/breaking.sh "$(BIN)" "$(SITE)"
+
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --universal --python-version 3.11 \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
