@@ -6,6 +6,7 @@ run, so that `orca agents list` does not load a server.
 
 import typer
 
+from orca.cli import mount
 from orca_server.cli import db, serve, tokens
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 for module in (serve, db, tokens):
     module.register(app)
+mount(app)
 
 
 def main() -> None:
