@@ -1,23 +1,32 @@
 """The command `orca`: the server's commands, and the client's mounted beside them.
 
-Each module of this folder has `register(app)`; it imports what its commands need only when they
-run, so that `orca agents list` does not load a server.
+Each module of this folder that has commands has `mount(app)`; it imports what they need only when
+they run, so that `orca agents list` does not load a server.
 """
+
+import importlib
+import importlib.util
 
 import typer
 
-from orca.cli import mount
-from orca_server.cli import db, serve, tokens
+COMMANDS = ("up", "serve", "env", "psql", "db", "tokens")
 
-app = typer.Typer(
-    name="orca",
-    help="Control plane for fleets of AI agents, MCP servers and automation workflows.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-for module in (serve, db, tokens):
-    module.register(app)
-mount(app)
+
+def _build() -> typer.Typer:
+    app = typer.Typer(
+        name="orca",
+        help="Control plane for fleets of AI agents, MCP servers and automation workflows.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    modules = [f"orca_server.cli.{name}" for name in COMMANDS]
+    for name in (*modules, "orca.cli"):
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name).mount(app)
+    return app
+
+
+app = _build()
 
 
 def main() -> None:

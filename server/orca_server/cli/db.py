@@ -10,7 +10,7 @@ from orca_server.cli.settings import load_settings
 from orca_server.domain.errors import Unavailable
 
 
-def register(app: typer.Typer) -> None:
+def mount(app: typer.Typer) -> None:
     """Adds the commands."""
     group = typer.Typer(help="The database's schema.", no_args_is_help=True)
     group.command("migrate")(migrate)

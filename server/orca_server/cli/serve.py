@@ -9,7 +9,7 @@ import typer
 from orca_server.cli.settings import load_settings
 
 
-def register(app: typer.Typer) -> None:
+def mount(app: typer.Typer) -> None:
     """Adds the command."""
     app.command("serve")(serve)
 

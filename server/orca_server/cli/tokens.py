@@ -24,7 +24,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _Found = TypeVar("_Found")
 
 
-def register(app: typer.Typer) -> None:
+def mount(app: typer.Typer) -> None:
     """Adds the commands."""
     group = typer.Typer(help="Tokens: who may call.", no_args_is_help=True)
     group.command("create")(create)
