@@ -24,6 +24,7 @@ from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
 from orca_server.runtime.revocations import Revocations
 from orca_server.runtime.tick import Tick
+from orca_server.runtime.upkeep import Upkeep
 from orca_server.services.authentication import Authenticator
 from orca_server.services.context import ServerContext
 from orca_server.services.interceptors import guarded_handlers
@@ -76,6 +77,7 @@ def jobs(context: ServerContext) -> Mapping[str, Job]:
         "preparation": context.preparation.run,
         "revocations": context.revocations.run,
         "tick": context.tick.run,
+        "upkeep": Upkeep(context.db, context.settings.telemetry_retention_days, now).run,
     }
 
 

@@ -247,6 +247,9 @@ class Ingest:
             _fail(batch, error)
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
             await self._divide(batch, error)
+        except asyncpg.PostgresError as error:  # a fault of ours: loud, and the others go on
+            log.exception("storing telemetry failed", sqlstate=error.sqlstate)
+            _fail(batch, error)
         else:
             self._answer(batch, stored)
 

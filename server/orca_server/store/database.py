@@ -75,6 +75,8 @@ _AWAY = (
     asyncpg.TransactionRollbackError,  # class 40: the same call may succeed
     asyncpg.ReadOnlySQLTransactionError,  # a standby after a failover: connect again
     asyncpg.InvalidCachedStatementError,  # the schema moved under a prepared statement
+    asyncpg.UndefinedTableError,  # the schema is not there yet: the server is migrating
+    asyncpg.UndefinedColumnError,  # nor is this part of it
     OSError,
     TimeoutError,
 )
