@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import (
     VOLATILE,
@@ -18,6 +19,12 @@ from tests.servers import (
 pytest_plugins = ["tests.serving"]
 
 TEMPLATE = "orca_template"
+
+# The same examples in every run, however slow the machine; `--hypothesis-profile=search` looks for
+# new ones.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, derandomize=False, max_examples=1_000)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
