@@ -22,12 +22,15 @@ from orca_server.runtime.agent_names import AgentNames
 from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
+from orca_server.runtime.registry_sync import RegistrySync
 from orca_server.runtime.revocations import Revocations
 from orca_server.runtime.tick import Tick
 from orca_server.runtime.upkeep import Upkeep
+from orca_server.services.agents import AgentServicer
 from orca_server.services.authentication import Authenticator
 from orca_server.services.context import ServerContext
 from orca_server.services.interceptors import guarded_handlers
+from orca_server.services.registry import RegistryServicer
 from orca_server.services.system import SystemServicer
 from orca_server.services.telemetry import TelemetryServicer
 from orca_server.services.trust import TrustServicer
@@ -66,7 +69,10 @@ def services(context: ServerContext) -> Iterator[Service]:
         retention_days=settings.telemetry_retention_days,
     )
     trust = TrustServicer(context.db, context.tick, trust_settings(settings))
-    yield _service(agent_service_pb2, "AgentService"), (telemetry,)
+    registry = RegistryServicer(context.db, context.registry)
+    context.status_parts.append(registry.add_status)
+    agents = AgentServicer(context.db)
+    yield _service(agent_service_pb2, "AgentService"), (agents, registry, telemetry)
     yield _service(trust_service_pb2, "TrustService"), (trust,)
     yield _service(system_service_pb2, "SystemService"), (SystemServicer(context),)
 
@@ -77,6 +83,7 @@ def jobs(context: ServerContext) -> Mapping[str, Job]:
         "preparation": context.preparation.run,
         "revocations": context.revocations.run,
         "tick": context.tick.run,
+        "registry": context.registry.run,
         "upkeep": Upkeep(context.db, context.settings.telemetry_retention_days, now).run,
     }
 
@@ -97,6 +104,7 @@ def build_context(settings: Settings) -> ServerContext:
         ),
         names=AgentNames(db),
         tick=Tick(db, trust_settings(settings), seconds=settings.tick_seconds),
+        registry=RegistrySync(db, settings.mcp_registry_path),
         instance=f"{socket.gethostname()}:{os.getpid()}",
         started_at=now(),
     )

@@ -207,21 +207,21 @@ def activate(agent: Agent) -> Agent:
     return replace(agent, state=AgentState.ACTIVE, left_at=None, counted_until=None)
 
 
-def check_ownership(agent: Agent, new: Content) -> None:
-    """Refuses to change what the registry file says of its own servers.
+def with_content(agent: Agent, new: Content) -> Agent:
+    """The agent with what is said of it now.
 
     Raises:
-        NotAllowedNow: If a field of the file would change (`AGENT_OWNED_BY_FILE`).
+        NotAllowedNow: If that would change what the registry file says of its own servers
+            (`AGENT_OWNED_BY_FILE`).
     """
-    if agent.source is not Source.FILE:
-        return
     owned = sorted(FILE_FIELDS & set(changed_fields(agent.content, new)))
-    if owned:
+    if owned and agent.source is Source.FILE:
         raise NotAllowedNow(
             "AGENT_OWNED_BY_FILE",
             f"The registry file owns '{owned[0]}' of agent '{agent.name}'; change it there.",
             _about(agent) | {"fields": ",".join(owned)},
         )
+    return replace(agent, content=new)
 
 
 def changed_fields(old: Content, new: Content) -> tuple[str, ...]:

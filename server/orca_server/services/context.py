@@ -10,6 +10,7 @@ from orca_server.runtime.agent_names import AgentNames
 from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import DatabaseProbe, Readiness
+from orca_server.runtime.registry_sync import RegistrySync
 from orca_server.runtime.revocations import Revocations
 from orca_server.runtime.tick import Tick
 from orca_server.settings import Settings
@@ -32,6 +33,7 @@ class ServerContext:
     ingest: Ingest
     names: AgentNames
     tick: Tick
+    registry: RegistrySync
     instance: str
     """Host and pid of this process."""
     started_at: datetime

@@ -202,34 +202,42 @@ async def mark(tx: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> None:
         await tx.execute(QUERIES["mark_agents"], tenant_id, ids)
 
 
-async def hold_telemetry(tx: Connection) -> None:
-    """Waits for telemetry that is being stored, and holds up what follows.
+async def lock_for_deletion(tx: Connection, tenant_id: UUID, agent_id: UUID) -> Agent:
+    """One agent, locked, while no telemetry can be stored until the transaction ends.
 
-    Must come before any row is locked: ingest takes its locks in this order.
+    The table first, then the row: ingest takes its locks in this order.
 
     Raises:
-        Unavailable: If telemetry is being stored for longer than a moment.
+        NotFound: If there is none of this id.
+        Unavailable: If telemetry is being stored, or the agent written, for more than a moment.
     """
     await tx.execute(QUERIES["limit_lock_wait"])
     try:
         await tx.execute(QUERIES["hold_telemetry"])
+        return (await lock_agent(tx, tenant_id, agent_id))[0]
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable(
             "DATABASE_UNAVAILABLE",
             "Telemetry is being stored without a pause; try again.",
-            {"cause": "telemetry is locked"},
+            {"cause": "a lock could not be had in time"},
             retry_after_seconds=BUSY_SECONDS,
         ) from error
 
 
+async def has_history(db: Connection, tenant_id: UUID, agent_id: UUID) -> bool:
+    """Whether an agent ever reported."""
+    found: bool = await db.fetchval(QUERIES["agent_has_history"], tenant_id, agent_id)
+    return found
+
+
 async def delete_agent(tx: Connection, author: Author, agent: Agent) -> bool:
     """Removes a locked agent, unless it ever reported; whether it is gone."""
-    if await tx.fetchval(QUERIES["agent_has_history"], author.tenant_id, agent.id):
+    if await has_history(tx, author.tenant_id, agent.id):
         return False
     await tx.execute(QUERIES["delete_agent"], author.tenant_id, agent.id)
     await mark(tx, author.tenant_id, [agent.id])
     details = {agent.id: {"type": agent.type, "name": agent.name, "state": agent.state}}
-    await audit.record(tx, author, "agent.delete", "agent", details)
+    await audit.record(tx, author, "agents.delete", "agent", details)
     return True
 
 

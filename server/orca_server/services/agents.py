@@ -1,0 +1,331 @@
+"""The inventory's methods of AgentService: create, read, update, delete, and change of state."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from google.protobuf.empty_pb2 import Empty
+from grpc.aio import ServicerContext
+
+from orca.v1 import agent_pb2 as pb
+from orca.v1 import agent_service_pb2 as service_pb
+from orca_server.domain import agents, filtering
+from orca_server.domain.agents import Agent, AgentState, Source
+from orca_server.domain.errors import (
+    AlreadyExists,
+    FieldViolation,
+    NotAllowedNow,
+    invalid_fields,
+)
+from orca_server.runtime.agent_ids import new_agent_id
+from orca_server.services import agent_requests, page_token
+from orca_server.services.agent_requests import AgentUpdate, NewAgent, author_of
+from orca_server.services.authentication import current_caller
+from orca_server.services.convert_agents import agent_to_proto
+from orca_server.services.requests import read_page_size
+from orca_server.store import agents as store
+from orca_server.store.agents import Taken
+from orca_server.store.database import Connection, Database, Record
+from orca_server.store.filter_sql import ORDERS
+
+MOST_AGENTS = 5000
+# A reply must stay below the 16 MiB of a message, also when it is written as JSON.
+MOST_REPLY_BYTES = 6 * 2**20
+# Agents that are converted before others get the event loop.
+CHUNK = 200
+
+Context = ServicerContext[Any, Any]
+Transition = Callable[[Agent, datetime], Agent]
+
+
+class StateRequest(Protocol):
+    """What the requests that change an agent's state have in common."""
+
+    id: str
+    etag: str
+    reason: str
+
+
+class AgentServicer:
+    """Answers the inventory's methods of AgentService."""
+
+    def __init__(self, db: Database) -> None:
+        """Keeps what it needs."""
+        self._db = db
+
+    async def CreateAgent(
+        self, request: service_pb.CreateAgentRequest, context: Context
+    ) -> pb.Agent:
+        """Adds an agent to the fleet; a retry by request id finds it again."""
+        new = agent_requests.read_new(request, current_caller())
+        async with self._db.transaction() as tx:
+            agent_id = await _created_before(tx, new) or await _create(tx, new)
+            row = await store.get_agent(tx, new.author.tenant_id, agent_id)
+        return agent_to_proto(row)
+
+    async def GetAgent(self, request: service_pb.GetAgentRequest, context: Context) -> pb.Agent:
+        """One agent."""
+        agent_id = agent_requests.read_target(request.id)
+        async with self._db.connection() as connection:
+            row = await store.get_agent(connection, current_caller().tenant_id, agent_id)
+        return agent_to_proto(row)
+
+    async def ListAgents(
+        self, request: service_pb.ListAgentsRequest, context: Context
+    ) -> service_pb.ListAgentsResponse:
+        """A page of agents; fewer than asked for if they are large."""
+        limit = read_page_size(request.page_size, default=MOST_AGENTS, most=MOST_AGENTS)
+        condition = filtering.parse(request.filter)
+        order = agent_requests.read_order(request.order_by)
+        catalog = request.show_catalog
+        query = f"agents|{request.filter}|{order}|{catalog}"
+        parts = 2 if ORDERS[order].column else 1
+        after = page_token.redeem(query, request.page_token, parts=parts) or ()
+        async with self._db.connection() as connection:
+            rows, total = await store.list_agents(
+                connection,
+                current_caller().tenant_id,
+                condition,
+                ORDERS[order],
+                after,
+                catalog=catalog,
+                limit=limit + 1,
+            )
+        page = await _fitting(rows[:limit])
+        more = len(rows) > len(page)
+        token = page_token.issue(query, _key(order, rows[len(page) - 1])) if more else ""
+        return service_pb.ListAgentsResponse(agents=page, next_page_token=token, total_size=total)
+
+    async def UpdateAgent(
+        self, request: service_pb.UpdateAgentRequest, context: Context
+    ) -> pb.Agent:
+        """Changes fields of an agent, or creates it."""
+        update = agent_requests.read_update(request, current_caller())
+        async with self._db.transaction() as tx:
+            agent_id = await _upsert(tx, update)
+            row = await store.get_agent(tx, update.author.tenant_id, agent_id)
+        return agent_to_proto(row)
+
+    async def DeleteAgent(self, request: service_pb.DeleteAgentRequest, context: Context) -> Empty:
+        """Removes an agent that never reported."""
+        agent_id = agent_requests.read_target(request.id, request.reason)
+        author = author_of(current_caller(), request.reason)
+        async with self._db.connection() as connection:
+            # Without a lock first, so that a hopeless request never holds up ingest.
+            await store.get_agent(connection, author.tenant_id, agent_id)
+            if await store.has_history(connection, author.tenant_id, agent_id):
+                raise _has_history(agent_id)
+        async with self._db.transaction() as tx:
+            agent = await store.lock_for_deletion(tx, author.tenant_id, agent_id)
+            agents.check_etag(agent, request.etag)
+            if not await store.delete_agent(tx, author, agent):
+                raise _has_history(agent_id)
+        return Empty()
+
+    async def BatchGetAgents(
+        self, request: service_pb.BatchGetAgentsRequest, context: Context
+    ) -> service_pb.BatchGetAgentsResponse:
+        """Agents in the order of their ids."""
+        ids = agent_requests.read_ids(request.ids)
+        async with self._db.connection() as connection:
+            rows = await store.get_agents(connection, current_caller().tenant_id, ids)
+        page = await _fitting(rows)
+        if len(page) < len(rows):
+            message = f"the agents are too large for one reply; ask for {len(page)} at a time"
+            raise invalid_fields([FieldViolation("ids", "TOO_MANY", message)])
+        return service_pb.BatchGetAgentsResponse(agents=page)
+
+    async def SuspendAgent(
+        self, request: service_pb.SuspendAgentRequest, context: Context
+    ) -> pb.Agent:
+        """Sets an agent aside."""
+        return await self._change_state(request, "agents.suspend", agents.suspend)
+
+    async def ResumeAgent(
+        self, request: service_pb.ResumeAgentRequest, context: Context
+    ) -> pb.Agent:
+        """Brings an agent back."""
+        return await self._change_state(
+            request, "agents.resume", lambda agent, now: agents.resume(agent)
+        )
+
+    async def RetireAgent(
+        self, request: service_pb.RetireAgentRequest, context: Context
+    ) -> pb.Agent:
+        """Ends an agent."""
+        return await self._change_state(request, "agents.retire", agents.retire)
+
+    async def EnrolAgent(self, request: service_pb.EnrolAgentRequest, context: Context) -> pb.Agent:
+        """Makes a catalogue entry part of the fleet."""
+        return await self._change_state(
+            request, "agents.enrol", lambda agent, now: agents.enrol(agent)
+        )
+
+    async def _change_state(
+        self, request: StateRequest, action: str, transition: Transition
+    ) -> pb.Agent:
+        agent_id = agent_requests.read_target(request.id, request.reason)
+        author = author_of(current_caller(), request.reason)
+        async with self._db.transaction() as tx:
+            agent, now = await store.lock_agent(tx, author.tenant_id, agent_id)
+            agents.check_etag(agent, request.etag)
+            await store.save_agents(tx, author, action, [(agent, transition(agent, now))])
+            row = await store.get_agent(tx, author.tenant_id, agent_id)
+        return agent_to_proto(row)
+
+
+async def _created_before(tx: Connection, new: NewAgent) -> UUID | None:
+    """The agent that an earlier call with the same request id created.
+
+    Raises:
+        AlreadyExists: If that call was for another agent (`REQUEST_ID_REUSED`).
+    """
+    if new.request_id is None:
+        return None
+    found = await store.find_created(tx, new.author.tenant_id, new.request_id)
+    if found is None:
+        return None
+    if (found.type, found.name) != (new.type, new.name):
+        raise AlreadyExists(
+            "REQUEST_ID_REUSED",
+            f"request_id was used to create agent '{found.type}/{found.name}'; take a new one.",
+            {"agent_id": str(found.id), "type": found.type, "name": found.name},
+        )
+    return found.id
+
+
+async def _create(tx: Connection, new: NewAgent) -> UUID:
+    agent = Agent(
+        id=new_agent_id(),
+        type=new.type,
+        name=new.name,
+        state=AgentState.ACTIVE,
+        source=Source.API,
+        content=new.content,
+    )
+    if await store.add_agents(tx, new.author, "agents.create", [agent], new.request_id):
+        return agent.id
+    if (found := await _created_before(tx, new)) is not None:  # by the same request, just now
+        return found
+    holder = await store.find_named(tx, new.author.tenant_id, new.type, new.name)
+    if holder is None:
+        raise store.inventory_changed(1)
+    raise _taken(holder)
+
+
+async def _upsert(tx: Connection, update: AgentUpdate) -> UUID:
+    """Changes the agent, or creates it if that is allowed."""
+    agent = await _locked(tx, update)
+    if agent is None:
+        new = _missing(update)
+        if await store.add_agents(tx, update.author, "agents.create", [new]):
+            return new.id
+        agent = await _locked(tx, update)  # someone was faster
+        if agent is None:
+            raise store.inventory_changed(1)
+    agent_requests.check_binding(update.caller, agent.id, agent.type, agent.name)
+    agents.check_etag(agent, update.etag)
+    if agent.state is AgentState.RETIRED:
+        raise _retired(agent.id, agent.type, agent.name)
+    content = agent_requests.changed_content(update, agent)
+    changed = agents.with_content(agent, content)
+    await store.save_agents(tx, update.author, "agents.update", [(agent, changed)])
+    return agent.id
+
+
+async def _locked(tx: Connection, update: AgentUpdate) -> Agent | None:
+    """The agent; None if it is missing and may be created.
+
+    Raises:
+        NotFound: If it is missing otherwise.
+    """
+    tenant_id = update.author.tenant_id
+    if update.id is not None:
+        return (await store.lock_agent(tx, tenant_id, update.id))[0]
+    found = await store.lock_named_agents(tx, tenant_id, update.type, [update.name])
+    if not found and not update.allow_missing:
+        raise store.agent_missing(f"{update.type}/{update.name}")
+    return found[0] if found else None
+
+
+def _missing(update: AgentUpdate) -> Agent:
+    """The agent that an update creates."""
+    agent = Agent(
+        id=new_agent_id(),
+        type=update.type,
+        name=update.name,
+        state=AgentState.ACTIVE,
+        source=Source.API,
+        content=agent_requests.new_content(update),
+    )
+    agent_requests.check_binding(update.caller, agent.id, agent.type, agent.name)
+    if update.etag:
+        agents.check_etag(agent, update.etag)  # there was another one
+    return agent
+
+
+async def _fitting(rows: list[Record]) -> list[pb.Agent]:
+    """The first agents that fit into a reply together, at least one."""
+    page: list[pb.Agent] = []
+    size = 0
+    for index, row in enumerate(rows):
+        agent = agent_to_proto(row)
+        size += agent.ByteSize()
+        if page and size > MOST_REPLY_BYTES:
+            break
+        page.append(agent)
+        if index % CHUNK == CHUNK - 1:
+            await asyncio.sleep(0)
+    return page
+
+
+def _key(order: str, row: Record) -> list[str]:
+    """The place of a row in an order."""
+    match order.removesuffix(" desc"):
+        case "id":
+            return [str(row["id"])]
+        case "trust_level" if row["trust_ppb"] is None:
+            first = "-1" if order.endswith(" desc") else "2000000000"
+        case "trust_level":
+            first = str(row["trust_ppb"])
+        case "name":
+            first = row["name"]
+        case column:
+            first = row[column].isoformat()
+    return [first, str(row["id"])]
+
+
+def _taken(holder: Taken) -> AlreadyExists:
+    if holder.state is AgentState.RETIRED:
+        return _retired(holder.id, holder.type, holder.name)
+    advice = "enrol it" if holder.state is AgentState.CATALOG else "update that one"
+    return AlreadyExists(
+        "AGENT_EXISTS",
+        f"Agent '{holder.type}/{holder.name}' exists already, from source '{holder.source}';"
+        f" {advice}.",
+        {
+            "agent_id": str(holder.id),
+            "type": holder.type,
+            "name": holder.name,
+            "state": holder.state,
+            "source": holder.source,
+        },
+    )
+
+
+def _retired(agent_id: UUID, agent_type: str, name: str) -> AlreadyExists:
+    return AlreadyExists(
+        "AGENT_RETIRED",
+        f"Agent '{agent_type}/{name}' is retired; resume it first.",
+        {"agent_id": str(agent_id), "type": agent_type, "name": name},
+    )
+
+
+def _has_history(agent_id: UUID) -> NotAllowedNow:
+    return NotAllowedNow(
+        "AGENT_HAS_HISTORY",
+        f"Agent '{agent_id}' has reported and is evidence; retire it instead.",
+        {"agent_id": str(agent_id)},
+    )

@@ -1,0 +1,161 @@
+"""Agents for replies, from rows; and from requests, with all that is wrong with them."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from orca.v1 import agent_pb2 as pb
+from orca.v1 import trust_pb2
+from orca_server.domain.agent_checks import LATENCY_LIMIT_MS, Violations, check_range
+from orca_server.domain.agents import Content, Criticality, Endpoint, Tool, etag
+from orca_server.domain.numbers import PPB
+from orca_server.services.convert_trust import STATES as TRUST_STATES
+from orca_server.store.database import Record
+from orca_server.store.filter_sql import DEGRADED_PPB, HEALTHY_PPB
+
+_STATES = {name.removeprefix("STATE_"): value for name, value in pb.Agent.State.items()}
+_CRITICALITIES = {
+    name.removeprefix("CRITICALITY_").lower(): value for name, value in pb.Agent.Criticality.items()
+}
+_CRITICALITY_OF = {
+    pb.Agent.CRITICALITY_UNSPECIFIED: Criticality.NORMAL,
+    pb.Agent.CRITICALITY_LOW: Criticality.LOW,
+    pb.Agent.CRITICALITY_NORMAL: Criticality.NORMAL,
+    pb.Agent.CRITICALITY_CRITICAL: Criticality.CRITICAL,
+}
+
+
+def agent_to_proto(row: Record) -> pb.Agent:
+    """An agent with its trust, as `list_agents` selects it."""
+    agent = pb.Agent(
+        id=str(row["id"]),
+        type=row["type"],
+        name=row["name"],
+        display_name=row["display_name"],
+        description=row["description"],
+        state=_STATES[row["state"]],
+        source=row["source"],
+        owner=row["owner"],
+        version=row["version"],
+        capabilities=row["capabilities"],
+        criticality=_CRITICALITIES[row["criticality"]],
+        heartbeat_interval_seconds=row["heartbeat_interval_seconds"],
+        etag=etag(row["id"], row["revision"]),
+        created_at=_timestamp(row["created_at"]),
+        updated_at=_timestamp(row["updated_at"]),
+        trust_state=trust_pb2.TRUST_STATE_UNMEASURED,
+    )
+    if row["latency_limit_us"] is not None:
+        agent.latency_limit_ms = row["latency_limit_us"] / 1000
+    if row["endpoint"] != "{}":
+        agent.endpoint.CopyFrom(pb.AgentEndpoint(**json.loads(row["endpoint"])))
+    if row["labels"] != "{}":
+        agent.labels.update(json.loads(row["labels"]))
+    if row["tools"] != "[]":
+        agent.tools.extend(_tool_to_proto(tool) for tool in json.loads(row["tools"]))
+    if row["trust_state"] is not None:
+        _add_trust(agent, row)
+    return agent
+
+
+def _add_trust(agent: pb.Agent, row: Record) -> None:
+    """What the tick wrote of it."""
+    agent.trust_state = TRUST_STATES[row["trust_state"]]
+    agent.trust_as_of.CopyFrom(_timestamp(row["trust_as_of"]))
+    agent.operations = row["operations"]
+    agent.errors = row["errors"]
+    agent.violations = row["violations"]
+    agent.cost_usd = row["cost_nano_usd"] / PPB
+    agent.input_tokens = row["input_tokens"]
+    agent.output_tokens = row["output_tokens"]
+    if row["last_seen_at"] is not None:
+        agent.last_seen_at.CopyFrom(_timestamp(row["last_seen_at"]))
+    if row["trust_ppb"] is not None:
+        agent.trust_ppb = row["trust_ppb"]
+        agent.trust_level = row["trust_ppb"] / PPB
+    if row["health_ppb"] is not None:
+        agent.health_score = row["health_ppb"] / PPB
+        agent.health = _health(row["health_ppb"])
+
+
+def _health(ppb: int) -> pb.Agent.Health.ValueType:
+    if ppb >= HEALTHY_PPB:
+        return pb.Agent.HEALTH_HEALTHY
+    return pb.Agent.HEALTH_DEGRADED if ppb >= DEGRADED_PPB else pb.Agent.HEALTH_CRITICAL
+
+
+def _timestamp(at: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def _tool_to_proto(found: Mapping[str, Any]) -> pb.AgentTool:
+    tool = pb.AgentTool(name=found["name"], description=found.get("description", ""))
+    if "input_schema" in found:
+        tool.input_schema.update(found["input_schema"])
+    return tool
+
+
+def content_of(agent: pb.Agent, violations: Violations, prefix: str) -> Content:
+    """What a request says of an agent; notes what cannot even be expressed."""
+    return Content(
+        display_name=agent.display_name,
+        description=agent.description,
+        owner=agent.owner,
+        version=agent.version,
+        endpoint=_endpoint_of(agent.endpoint),
+        capabilities=tuple(agent.capabilities),
+        tools=tuple(_tools_of(agent.tools, violations, f"{prefix}tools")),
+        labels=dict(agent.labels),
+        criticality=_criticality_of(agent, violations, f"{prefix}criticality"),
+        heartbeat_interval_seconds=(
+            agent.heartbeat_interval_seconds
+            if agent.HasField("heartbeat_interval_seconds")
+            else None
+        ),
+        latency_limit_us=_latency_limit_of(agent, violations, f"{prefix}latency_limit_ms"),
+    )
+
+
+def _endpoint_of(endpoint: pb.AgentEndpoint) -> Endpoint:
+    return Endpoint(
+        url=endpoint.url,
+        command=endpoint.command,
+        args=tuple(endpoint.args),
+        env=dict(endpoint.env),
+    )
+
+
+def _criticality_of(agent: pb.Agent, violations: Violations, name: str) -> Criticality:
+    found = _CRITICALITY_OF.get(agent.criticality)
+    if found is None:
+        violations.add(name, "INVALID_VALUE", f"{agent.criticality} is no value of Criticality")
+    return found or Criticality.NORMAL
+
+
+def _latency_limit_of(agent: pb.Agent, violations: Violations, name: str) -> int | None:
+    """The limit in whole microseconds."""
+    limit = agent.latency_limit_ms
+    if not agent.HasField("latency_limit_ms"):
+        return None
+    if not check_range(violations, name, limit, LATENCY_LIMIT_MS):
+        return None
+    return math.floor(limit * 1000 + 0.5)
+
+
+def _tools_of(tools: Iterable[pb.AgentTool], violations: Violations, name: str) -> Iterable[Tool]:
+    for index, tool in enumerate(tools):
+        schema: Mapping[str, object] | None = None
+        if tool.HasField("input_schema"):
+            try:
+                schema = json_format.MessageToDict(tool.input_schema)
+            except ValueError:  # NaN or infinity, which JSON does not know
+                path = f"{name}[{index}].input_schema"
+                violations.add(path, "INVALID_FORMAT", "holds a number that JSON does not know")
+        yield Tool(tool.name, tool.description, schema)
