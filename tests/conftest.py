@@ -16,7 +16,7 @@ from tests.servers import (
     running_postgres,
 )
 
-pytest_plugins = ["tests.serving"]
+pytest_plugins = ["tests.contract.descriptors", "tests.serving"]
 
 TEMPLATE = "orca_template"
 

@@ -9,15 +9,17 @@ from typing import Annotated, NoReturn, TypeVar
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from orca.cli.output import Output, Printer, table
 from orca_server.cli.settings import load_settings
 from orca_server.domain.access import DEFAULT_TENANT, ROLES
 from orca_server.domain.errors import Unavailable
 from orca_server.settings import Settings
 from orca_server.store import tokens as store
-from orca_server.store.database import Connection, connect
+from orca_server.store.database import Connection, Database
+
+LONGEST = timedelta(days=3650)
+COLUMNS = ("id", "subject", "role", "agents", "expires_at", "state")
 
 _TTL = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -37,7 +39,10 @@ def _ttl(text: str) -> timedelta:
     match = _TTL.fullmatch(text)
     if match is None or int(match[1]) == 0:
         raise typer.BadParameter("needs a number and s, m, h or d, such as 30d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    lifetime = timedelta(**{_UNITS[match[2]]: int(match[1][:9])})
+    if lifetime > LONGEST:
+        raise typer.BadParameter(f"may be {LONGEST.days} days at most")
+    return lifetime
 
 
 def _role(text: str) -> str:
@@ -48,7 +53,10 @@ def _role(text: str) -> str:
 
 def create(
     role: Annotated[str, typer.Option(callback=_role, help=f"One of {', '.join(ROLES)}.")],
-    ttl: Annotated[str, typer.Option(help="How long it is valid, such as 12h or 30d.")],
+    ttl: Annotated[
+        timedelta,
+        typer.Option(parser=_ttl, metavar="TIME", help="How long it is valid, such as 12h or 30d."),
+    ],
     agent: Annotated[
         list[str] | None,
         typer.Option(help="Id or type/name of an agent it may report for; repeatable. [all]"),
@@ -56,7 +64,7 @@ def create(
     subject: Annotated[str, typer.Option(help="Whose it is, for the audit log.")] = "",
 ) -> None:
     """Create a token and print it: it is not stored and cannot be shown again."""
-    settings, lifetime = load_settings(), _ttl(ttl)
+    settings = load_settings()
     if not settings.jwt_secrets:
         _fail("JWT_SECRET is not set: nothing could sign the token")
 
@@ -65,7 +73,7 @@ def create(
     issued = issue(
         settings.jwt_secrets[-1].get_secret_value(),
         role=role,
-        lifetime=lifetime,
+        lifetime=ttl,
         now=datetime.now(UTC),
         subject=subject or role,
         agents=tuple(agent or ()),
@@ -89,15 +97,27 @@ def create(
     typer.echo(issued.token)
 
 
-def list_tokens() -> None:
-    """List the tokens, newest first."""
+def list_tokens(
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="Form of the result.")
+    ] = Output.TABLE,
+) -> None:
+    """List the tokens, newest first; the tokens themselves are not kept."""
     found = _on_database(load_settings(), lambda c: store.list_tokens(c, DEFAULT_TENANT))
-    table = Table("id", "subject", "role", "agents", "expires", "state", box=None)
-    for token in found:
-        agents = ", ".join(token.agents) or "all"
-        expires = f"{token.expires_at:%Y-%m-%d %H:%M}"
-        table.add_row(str(token.id), token.subject, token.role, agents, expires, _state(token))
-    Console().print(table)
+    rows = [
+        (
+            str(each.id),
+            each.subject,
+            each.role,
+            each.agents,
+            f"{each.expires_at:%FT%TZ}",
+            _state(each),
+        )
+        for each in found
+    ]
+    document = {"tokens": [dict(zip(COLUMNS, row, strict=True)) for row in rows]}
+    people = [(*row[:3], ", ".join(row[3]) or "all", *row[4:]) for row in rows]
+    Printer(output).show(document, table(COLUMNS, people))
 
 
 def revoke(token_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
@@ -116,11 +136,12 @@ def _state(token: store.Token) -> str:
 
 def _on_database(settings: Settings, work: Callable[[Connection], Awaitable[_Found]]) -> _Found:
     async def run() -> _Found:
-        connection = await connect(settings.database_url.get_secret_value(), name="orca-tokens")
+        db = Database(settings.database_url.get_secret_value(), size=1, name="orca-tokens")
         try:
-            return await work(connection)
+            async with db.connection() as connection:
+                return await work(connection)
         finally:
-            await connection.close()
+            await db.close()
 
     try:
         return asyncio.run(run())

@@ -72,14 +72,15 @@ def guarded_handlers(
         authenticator: Knows the callers.
 
     Raises:
-        ValueError: If a method has no scope.
+        ValueError: If a method has no scope, or not exactly one servicer.
     """
     handlers = {}
     for method in service.methods:
-        for servicer in servicers:
-            if (call := getattr(servicer, method.name, None)) is not None:
-                handlers[method.name] = _Guard(method, authenticator).handler(call)
-                break
+        found = [each for each in servicers if hasattr(each, method.name)]
+        if len(found) != 1:
+            raise ValueError(f"{method.full_name}: {len(found)} servicers answer it, not one")
+        call = getattr(found[0], method.name)
+        handlers[method.name] = _Guard(method, authenticator).handler(call)
     return handlers
 
 

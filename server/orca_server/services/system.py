@@ -6,7 +6,6 @@ import grpc
 
 import orca_server
 from orca.v1 import system_service_pb2 as pb
-from orca.v1 import system_service_pb2_grpc
 from orca_server.domain.errors import Unavailable
 from orca_server.runtime.readiness import Check, Report
 from orca_server.services.authentication import current_caller
@@ -20,7 +19,7 @@ PART_SECONDS = 2.0
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
+class SystemServicer:
     """Answers from the readiness report and from what each part says of itself."""
 
     def __init__(self, context: ServerContext) -> None:

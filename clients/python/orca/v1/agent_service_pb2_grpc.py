@@ -137,6 +137,8 @@ class AgentServiceServicer:
         * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds; correct those named.
         * `ALREADY_EXISTS` (`AGENT_EXISTS`): type and name are taken; update that agent.
         * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
+        * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
+        take a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

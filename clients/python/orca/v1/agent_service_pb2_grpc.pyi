@@ -50,6 +50,8 @@ class AgentServiceStub:
     * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds; correct those named.
     * `ALREADY_EXISTS` (`AGENT_EXISTS`): type and name are taken; update that agent.
     * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
+    * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
+      take a new one.
     """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_pb2.Agent]
     """Returns one agent. Idempotent. Callers: viewers.
@@ -231,6 +233,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds; correct those named.
     * `ALREADY_EXISTS` (`AGENT_EXISTS`): type and name are taken; update that agent.
     * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
+    * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
+      take a new one.
     """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_pb2.Agent]  # type: ignore[assignment]
     """Returns one agent. Idempotent. Callers: viewers.
@@ -415,6 +419,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds; correct those named.
         * `ALREADY_EXISTS` (`AGENT_EXISTS`): type and name are taken; update that agent.
         * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
+        * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
+          take a new one.
         """
 
     @_abc_1.abstractmethod
