@@ -88,7 +88,7 @@ class Postgres:
         _reach(settings.folder, self.account)
         wheel = wheels.find(_version(self.data, settings.version))
         self.binaries = wheels.usable_by(self.account, wheel, settings.folder)
-        self.socket_folder = _socket_folder(settings.folder, self.account)
+        self.socket_folder = socket_folder(settings.folder, self.account)
         if not self.data.is_dir():
             self._create()
         self._write_access()
@@ -257,7 +257,7 @@ def _reach(folder: Path, account: Account) -> None:
         )
 
 
-def _socket_folder(folder: Path, account: Account) -> Path:
+def socket_folder(folder: Path, account: Account) -> Path:
     """A private folder with a path short enough: beside the data, else among temporary files."""
     beside = folder / "run"
     if len(os.fsencode(beside / ".s.PGSQL.65535.lock")) < LONGEST_SOCKET_PATH:
