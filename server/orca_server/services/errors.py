@@ -14,8 +14,11 @@ from orca_server.domain import errors
 from orca_server.domain.errors import FieldViolation
 
 DOMAIN = "orca"
-LARGEST_DETAILS = 6_000
-"""Bytes of the encoded status that every client takes, with room for other metadata."""
+LARGEST_STATUS = 7_000
+"""Bytes of a status that every client takes, with room for other metadata."""
+LONGEST_FIELD = 4_000
+LONGEST_MESSAGE = 400
+"""Characters; the message travels twice, once with each byte outside of ASCII as three."""
 
 CODES: dict[type[errors.OrcaError], int] = {
     errors.InvalidRequest: code_pb2.INVALID_ARGUMENT,
@@ -35,14 +38,18 @@ _INDEX = re.compile(r"\[(\d+)\]")
 def to_status(error: errors.OrcaError) -> status_pb2.Status:
     """The status for a domain error, with its details (AIP-193), small enough for a trailer."""
     status = _status(error, error.violations)
-    if status.ByteSize() <= LARGEST_DETAILS:
+    if _size(status) <= LARGEST_STATUS:
         return status
     joined = list(_joined(error.violations))
     while True:
         status = _status(error, joined, shown=len(joined))
-        if status.ByteSize() <= LARGEST_DETAILS or not joined:
+        if _size(status) <= LARGEST_STATUS or not joined:
             return status
         del joined[len(joined) * 3 // 4 :]
+
+
+def _size(status: status_pb2.Status) -> int:
+    return status.ByteSize() + 3 * len(status.message.encode())
 
 
 def internal_error(request_id: str) -> status_pb2.Status:
@@ -75,10 +82,10 @@ def _plain(code: int, reason: str, message: str, metadata: dict[str, str]) -> st
 def _status(
     error: errors.OrcaError, violations: Sequence[FieldViolation], shown: int | None = None
 ) -> status_pb2.Status:
-    metadata = dict(error.metadata)
+    metadata = {key: value[:LONGEST_MESSAGE] for key, value in error.metadata.items()}
     if shown is not None:
         metadata |= {"violations": str(len(error.violations)), "violations_shown": str(shown)}
-    status = _plain(CODES[type(error)], error.reason, error.message[:1000], metadata)
+    status = _plain(CODES[type(error)], error.reason, error.message[:LONGEST_MESSAGE], metadata)
     if violations:
         status.details.add().Pack(_bad_request(violations))
     if error.retry_after_seconds is not None:
@@ -89,7 +96,9 @@ def _status(
         key, value = next(iter(error.metadata.items()))
         kind = key.removesuffix("_id")
         resource = error_details_pb2.ResourceInfo(
-            resource_type=kind, resource_name=value, description=error.message
+            resource_type=kind,
+            resource_name=value[:LONGEST_MESSAGE],
+            description=error.message[:LONGEST_MESSAGE],
         )
         status.details.add().Pack(resource)
     return status
@@ -98,7 +107,9 @@ def _status(
 def _bad_request(violations: Iterable[FieldViolation]) -> error_details_pb2.BadRequest:
     fields = (
         error_details_pb2.BadRequest.FieldViolation(
-            field=each.field, reason=each.reason, description=each.message
+            field=each.field[:LONGEST_FIELD],
+            reason=each.reason,
+            description=each.message[:LONGEST_MESSAGE],
         )
         for each in violations
     )
