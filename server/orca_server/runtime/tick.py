@@ -114,10 +114,10 @@ class Tick:
             wait: Wait for the lock.
             as_of: The instant; by default the database's clock once the lock is held.
         """
-        started = time.monotonic()
         async with self._db.transaction() as tx:
             if not await store.lock_tick(tx, wait=wait):
                 return None
+            started = time.monotonic()
             as_of = as_of or await store.read_clock(tx)
             heads = await store.read_heads(tx)
             if any(self._settings_changed(head) for head in heads.values()):

@@ -21,7 +21,7 @@ from orca_server.domain.trust import (
 )
 
 STATES = {state.value: pb.TrustState.Value(f"TRUST_STATE_{state.name}") for state in TrustState}
-_AGENT_EVIDENCE = '/agents?filter=trust_state!="unmeasured"&order_by=trust_level'
+_AGENT_EVIDENCE = "/agents?filter=trust_state!=unmeasured&order_by=trust_level"
 _WORKFLOW_EVIDENCE = "/workflows"
 
 
