@@ -21,6 +21,7 @@ Path = tuple[str | int, ...]
 _MERGE = "tag:yaml.org,2002:merge"
 # A time stays the text that was written, and `=` is no operator here.
 _TEXTS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
+_COLLECTIONS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _JSON_TYPE = re.compile(r"(?i)\b(?:application|text)/(?:[\w.-]+\+)?json\b")
 _YAML_TYPE = re.compile(r"(?i)\b(?:application|text)/(?:[\w.-]+\+)?(?:x-)?yaml\b")
 
@@ -246,6 +247,8 @@ class _Reader:
             raise Unreadable(f"it is nested deeper than {MAX_DEPTH} levels", line, self._place())
         if self._open and isinstance(self._open[-1].value, dict) and not self._open[-1].has_key:
             raise Unreadable("a key must be a text", line, self._place())
+        if event.tag not in _COLLECTIONS:
+            raise Unreadable(f"tag '{event.tag}' is not supported", line, self._place())
         value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
         place = self._place()
         self._lines.setdefault(place, line)
