@@ -54,10 +54,10 @@ async def ensure(db: Database, now: datetime, retention_days: int) -> bool:
         Whether every wanted day has its partition now.
     """
     days = wanted_days(now, retention_days)
-    async with db.connection() as connection:
-        have = _attached(await system.list_partitions(connection))
     expired_before = days[0] - timedelta(days=1)
-    if have.issuperset(days) and min(have) >= expired_before:
+    async with db.connection() as connection:
+        found = await system.list_partitions(connection)
+    if _attached(found).issuperset(days) and all(each.day >= expired_before for each in found):
         return True
     async with db.connection() as connection, _turn(connection) as mine:
         if mine:
