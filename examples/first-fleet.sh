@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# A first fleet, for real, against a running `make up`. Prints all that it does.
+#
+#   examples/first-fleet.sh DATA
+#
+# DATA holds mcp-registry/seed.json, docker-mcp/*.yaml and anomaly/realAWSCloudwatch/*.csv: public data sets,
+# described in tests/data/README.md. Ports are those of `make up`: ORCA_REST_PORT, ORCA_GRPC_PORT, ORCA_DATA_DIR.
+set -euo pipefail
+
+data=$(cd "${1:?usage: first-fleet.sh DATA}" && pwd)
+cd "$(dirname "$0")/.."
+bin=$PWD/.venv/bin
+rest=http://localhost:${ORCA_REST_PORT:-3000}
+export ORCA_ADDRESS=localhost:${ORCA_GRPC_PORT:-50051}
+work=$(mktemp -d)
+dice=
+trap 'if [ -n "$dice" ]; then kill "$dice"; fi; rm -rf "$work"' EXIT
+
+step() { printf '\n== %s\n' "$*"; }
+run() { printf '$ %s\n' "$*"; "$@"; }
+fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+rows_of() { "$bin/orca" psql -qAt -c "SELECT count(*) FROM telemetry JOIN agents ON agents.id = agent_id WHERE name = '$1'"; }
+
+curl -fsS "$rest/health" > "$work/health" || fail "nothing answers at $rest: run 'make up' first"
+
+step "Both registries into the catalogue, whole, twice"
+run "$bin/orca" registry import "$data/mcp-registry" "$data/docker-mcp"
+run "$bin/orca" registry import "$data/mcp-registry" "$data/docker-mcp" | tee "$work/second"
+grep -q '^0 created, 0 updated' "$work/second" || fail "the second run changed something"
+
+step "Three MCP servers, probed for real"
+"$bin/python" - > "$work/port" <<'PY'
+import socket
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    print(free.getsockname()[1])
+PY
+port=$(cat "$work/port")
+"$bin/python" examples/mcp/dice.py "$port" > "$work/dice.log" 2>&1 &
+dice=$!
+for _ in $(seq 100); do curl -s "http://127.0.0.1:$port/mcp" > /dev/null && break; sleep 0.1; done
+cat > "$work/probe.yaml" <<YAML
+agents:
+  - {agent: mcp/clock, command: $bin/python, args: [$PWD/examples/mcp/clock.py]}
+  - {agent: mcp/notes, command: $bin/python, args: [$PWD/examples/mcp/notes.py]}
+  - {agent: mcp/dice, url: "http://127.0.0.1:$port/mcp"}
+YAML
+run "$bin/orca" probe "$work/probe.yaml" | tee "$work/probe"
+[ "$(grep -c speaks-mcp "$work/probe")" = 3 ] || fail "not all three speak MCP"
+
+step "Six real series as telemetry of six catalogue entries, which thereby join the fleet"
+agents=(redis neo4j-cypher elevenlabs mongodb stripe notion)
+number=0
+for series in "$data"/anomaly/realAWSCloudwatch/*.csv; do
+    agent=${agents[$number]}
+    file=$work/$(basename "$series")
+    cp "$series" "$file"
+    before=$(rows_of "$agent")
+    if [ "$number" = 2 ]; then
+        printf '$ orca telemetry import %s --agent %s …   (killed in the middle)\n' "$(basename "$file")" "$agent"
+        "$bin/orca" telemetry import "$file" --agent "$agent" --map latency_ms=value --batch-size 5 > "$work/killed.log" 2>&1 &
+        import=$!
+        for _ in $(seq 600); do
+            [ "$(rows_of "$agent")" -gt "$((before + 50))" ] && break
+            sleep 0.02
+        done
+        kill -9 "$import"
+        wait "$import" || true
+        printf 'killed -9 with %s of %s rows stored; again:\n' "$(rows_of "$agent")" "$(($(wc -l < "$file") - 1))"
+    fi
+    run "$bin/orca" telemetry import "$file" --agent "$agent" --map latency_ms=value
+    sent=$("$bin/python" -c 'import sys; print(sum(1 for line in open(sys.argv[1])) - 1)' "$file")
+    stored=$(($(rows_of "$agent") - before))
+    [ "$stored" = "$sent" ] || fail "$agent: $sent rows were sent, $stored are stored"
+    printf '%s: %s rows sent, %s stored\n' "$agent" "$sent" "$stored"
+    number=$((number + 1))
+done
+[ "$number" = 6 ] || fail "six series were expected, $number found"
+
+step "One trust score: curl, grpcurl and the Python client say the same digits"
+run "$bin/orca" trust refresh
+digits='import json, sys
+t = json.load(sys.stdin)
+c = t["components"]
+parts = {n: c[n].get("contribution_ppb", c[n].get("contributionPpb")) for n in sorted(c)}
+print(t.get("trust_ppb", t.get("trustPpb")), {n: p for n, p in parts.items() if p is not None})'
+curl -fsS "$rest/trust" | "$bin/python" -c "$digits" | tee "$work/curl"
+"$bin/grpcurl" -plaintext "$ORCA_ADDRESS" orca.v1.TrustService/GetTrust | "$bin/python" -c "$digits" | tee "$work/grpcurl"
+"$bin/python" - <<'PY' | tee "$work/python"
+import asyncio
+
+import orca
+
+NAMES = ("agent_uptime", "policy_adherence", "risk_exposure", "sync_freshness")
+
+
+async def main() -> None:
+    async with orca.connect() as client:
+        trust = await client.trust.get()
+    parts = {name: getattr(trust.components, name) for name in NAMES}
+    present = {n: p.contribution_ppb for n, p in parts.items() if p.HasField("contribution_ppb")}
+    assert sum(present.values()) == trust.trust_ppb, "the contributions do not add up"
+    print(trust.trust_ppb, present)
+
+
+asyncio.run(main())
+PY
+cmp "$work/curl" "$work/grpcurl" && cmp "$work/curl" "$work/python" || fail "they differ"
+
+step "The rows agree"
+eval "$("$bin/orca" env)"
+run "$bin/orca" trust verify
+printf '\nAll of it holds.\n'
