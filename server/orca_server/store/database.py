@@ -112,6 +112,8 @@ def _cause(error: BaseException) -> str:
             return str(error) or "no answer in time"
         case asyncpg.PostgresError() | ConnectionError():
             return (str(error) or type(error).__name__).rstrip(".")
+        case asyncpg.InterfaceError():
+            return "the connection was lost"
         case _:
             return type(error).__name__
 
@@ -258,6 +260,8 @@ class Database:
 
     async def close(self, timeout: float = 5.0) -> None:
         """Waits for the connections in use, then closes all; further checkouts are refused."""
+        if self._closed:
+            return
         self._closed = True
         try:
             async with asyncio.timeout(timeout):
