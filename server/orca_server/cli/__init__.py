@@ -20,7 +20,7 @@ def _build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     modules = [f"orca_server.cli.{name}" for name in COMMANDS]
-    for name in (*modules, "orca.cli"):
+    for name in (*modules, "orca.cli", "orca_adapters.cli"):
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name).mount(app)
     return app
