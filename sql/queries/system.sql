@@ -23,9 +23,9 @@ WHERE pg_class.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'te
 ORDER BY pg_class.relname;
 
 -- name: try_session_lock
--- Takes an advisory lock of the session, if nobody has it. $1: its number. Tenant: none.
+-- Takes an advisory lock of the session, if nobody has it. $1: its number. Tenant, index: none.
 SELECT pg_try_advisory_lock($1);
 
 -- name: unlock_session
--- Gives an advisory lock of the session back. $1: its number. Tenant: none.
+-- Gives an advisory lock of the session back. $1: its number. Tenant, index: none.
 SELECT pg_advisory_unlock($1);

@@ -1,7 +1,7 @@
 -- Tokens that were handed out; the token itself is never stored.
 
 -- name: insert_token
--- $1: tenant; $2: id; $3: subject; $4: role; $5: agents, JSON list; $6: expires at.
+-- $1: tenant; $2: id; $3: subject; $4: role; $5: agents, JSON list; $6: expires at. Index: tokens_pkey.
 INSERT INTO tokens (tenant_id, id, subject, role, agents, expires_at)
 VALUES ($1, $2, $3, $4, $5::jsonb, $6);
 

@@ -614,8 +614,9 @@ WHERE agent_trust.tenant_id = $1 AND agent_trust.in_fleet
 GROUP BY agent_trust.agent_id, agent_trust.criticality, agent_trust.state, 4;
 
 -- name: roll_up_hours
--- Moves hours older than $1 into days, of all tenants, and keeps those that a score may still need:
--- each agent's window and its newest hour. At most $2 rows. Index: agent_hours_pkey, agent_trust_pkey.
+-- Moves old hours into days, of all tenants, and keeps those that a score may still need: each
+-- agent's window and its newest hour. $1: hours before this are old; $2: most rows.
+-- Index: agent_hours_pkey, agent_trust_pkey.
 WITH old AS (
     DELETE FROM agent_hours
     WHERE (tenant_id, agent_id, hour) IN (
