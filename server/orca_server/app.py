@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
@@ -40,6 +40,8 @@ from orca_server.store.database import Database
 LARGEST_MESSAGE = 16 * 2**20
 HEALTH_SECONDS = 1.0
 """How often the health of the named services is looked at."""
+CANCEL_SECONDS = 0.5
+"""Pause before a job that did not end is told once more."""
 STUCK_SECONDS = 30.0
 """Records that wait while nothing was committed for so long mean that the queue does not move."""
 
@@ -271,8 +273,7 @@ class _Server:
             finally:
                 await self._drain()
                 self._context.ingest.stop()  # ends once all that was taken is stored
-                for task in tasks:
-                    task.cancel()
+                await _end(tasks)
 
     async def _drain(self) -> None:
         """Stops taking calls, in the order that loses none."""
@@ -307,6 +308,15 @@ class _Server:
 
 async def _run(job: Job) -> None:
     await job()
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancels until all have ended: a driver whose connection breaks just then may swallow one."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
 
 
 def _service(module: Any, name: str) -> ServiceDescriptor:
