@@ -1,0 +1,109 @@
+"""What the database holds after chaos, held against the ledger."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import asyncpg
+
+from tests.chaos.ledger import Event
+
+ROWS = "SELECT attributes::jsonb ->> 'ledger' AS id, count(*) AS copies FROM telemetry GROUP BY 1"
+MEASURES = (
+    "operations, errors, violations, blocked_violations, latency_us, latency_operations,"
+    " cost_nano_usd, input_tokens, output_tokens"
+)
+SUMMED = ", ".join(f"sum({name.strip()}) AS {name.strip()}" for name in MEASURES.split(","))
+NEWEST = "last_operation_at, last_counted_at, last_seen_at"
+LATEST = ", ".join(f"max({name.strip()}) AS {name.strip()}" for name in NEWEST.split(","))
+KEPT = f"""
+SELECT agent_id, hour, {SUMMED}, {LATEST}
+FROM (
+    SELECT agent_id, hour, {MEASURES}, {NEWEST} FROM agent_hours
+    UNION ALL
+    SELECT agent_id, hour, {MEASURES}, {NEWEST} FROM trust_inbox WHERE hour IS NOT NULL
+) AS kept
+GROUP BY agent_id, hour
+"""
+FACTS = """
+SELECT
+    agent_id,
+    date_trunc('hour', observed_at, 'UTC') AS hour,
+    coalesce(sum(operations) FILTER (WHERE counted), 0) AS operations,
+    coalesce(sum(errors) FILTER (WHERE counted), 0) AS errors,
+    coalesce(sum(violations) FILTER (WHERE counted), 0) AS violations,
+    coalesce(sum(blocked_violations) FILTER (WHERE counted), 0) AS blocked_violations,
+    coalesce(sum(latency_us * operations) FILTER (WHERE counted), 0) AS latency_us,
+    coalesce(sum(operations) FILTER (WHERE counted AND latency_us IS NOT NULL), 0)
+        AS latency_operations,
+    coalesce(sum(cost_nano_usd) FILTER (WHERE counted), 0) AS cost_nano_usd,
+    coalesce(sum(input_tokens) FILTER (WHERE counted), 0) AS input_tokens,
+    coalesce(sum(output_tokens) FILTER (WHERE counted), 0) AS output_tokens,
+    max(observed_at) FILTER (WHERE counted AND operations > 0) AS last_operation_at,
+    max(observed_at) FILTER (WHERE counted) AS last_counted_at,
+    max(observed_at) AS last_seen_at
+FROM telemetry
+GROUP BY 1, 2
+"""
+DIFFERENCE = "(TABLE kept EXCEPT TABLE facts) UNION ALL (TABLE facts EXCEPT TABLE kept)"
+
+
+async def check_rows(url: str, events: Iterable[Event]) -> int:
+    """Every good record of an answered batch is there once, and nothing else; gives their number.
+
+    All batches must have their answer.
+    """
+    due = expected_records(events)
+    connection = await asyncpg.connect(url)
+    try:
+        copies = {row["id"]: row["copies"] for row in await connection.fetch(ROWS)}
+    finally:
+        await connection.close()
+    lost = due - copies.keys()
+    invented = copies.keys() - due
+    twice = {name: number for name, number in copies.items() if number != 1}
+    assert (sorted(lost)[:9], sorted(invented)[:9], twice) == ([], [], {})
+    return len(due)
+
+
+async def check_sums(url: str) -> int:
+    """agent_hours and the inbox together equal the rows; gives the number of hours."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute(f"CREATE TEMPORARY VIEW kept AS {KEPT}")
+            await connection.execute(f"CREATE TEMPORARY VIEW facts AS {FACTS}")
+            different = await connection.fetch(DIFFERENCE)
+            hours: int = await connection.fetchval("SELECT count(*) FROM facts")
+    finally:
+        await connection.close()
+    assert [dict(row) for row in different[:4]] == []
+    return hours
+
+
+def expected_records(events: Iterable[Event]) -> set[str]:
+    """Ids of the records that must be stored: those of answered batches that were not refused."""
+    good: dict[str, list[str]] = {}
+    answered: set[str] = set()
+    refused: set[str] = set()
+    for event in events:
+        match event["event"]:
+            case "sent":
+                good[event["batch"]] = event["good"]
+            case "acknowledged":
+                answered.add(event["batch"])
+            case "refused":
+                refused.add(event["batch"])
+    assert answered | refused == good.keys(), "some batch was never answered"
+    assert not answered & refused, "a batch was taken once and refused once"
+    return {record for batch in answered for record in good[batch]}
+
+
+def check_acknowledgements(events: Iterable[Event]) -> None:
+    """No record was acknowledged as new twice, over all answers to its batch."""
+    good = {e["batch"]: len(e["good"]) for e in events if e["event"] == "sent"}
+    new: Counter[str] = Counter()
+    for event in events:
+        if event["event"] == "acknowledged":
+            new[event["batch"]] += event["accepted"]
+    twice = {batch: number for batch, number in new.items() if number > good[batch]}
+    assert twice == {}
