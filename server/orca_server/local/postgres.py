@@ -31,6 +31,8 @@ SUPERUSER = "postgres"
 START_SECONDS = 300.0
 """Recovery after a crash may take minutes; giving up earlier would look like data loss."""
 RETRY_SECONDS = 0.3
+SPOKEN_LINES = 1_000
+"""Backends of a killed server may say as much after the line that tells why a start failed."""
 TRANSIENT = (
     "pre-existing shared memory block",  # a killed server's backend is still at work
     'lock file "postmaster.pid" already exists',  # the one before is still stopping
@@ -113,9 +115,10 @@ class Postgres:
                 if self.ready(process.pid):
                     return process
                 programs.pause()
-            said = programs.tail(self.settings.log, offset)
+            said = programs.tail(self.settings.log, offset, SPOKEN_LINES)
             if process.poll() is None or time.monotonic() > deadline or not transient(said):
                 programs.stop(self.program, process)
+                said = programs.tail(self.settings.log, offset)
                 raise LocalError(
                     f"PostgreSQL does not start; {self.settings.log} ends with: {said}"
                 )
