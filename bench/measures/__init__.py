@@ -1,0 +1,1 @@
+"""One module per family of goals: `measure(stage, scale)` gives the family's results."""
