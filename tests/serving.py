@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from grpc_status import rpc_status
 
 from orca.v1 import agent_service_pb2_grpc, system_service_pb2_grpc, trust_service_pb2_grpc
 from orca_server.app import Addresses, serve
+from orca_server.services.authentication import issue
 from orca_server.settings import Settings
 
 SECRET = "a-secret-of-the-tests-0123456789-abcdef"
@@ -38,6 +40,19 @@ def settings_for(database_url: str, **changes: Any) -> Settings:
         **changes,
     }
     return Settings(**chosen)
+
+
+def token_for(role: str, *, agents: tuple[str, ...] = (), secret: str = SECRET) -> str:
+    """A token that a test's server takes, valid for ten minutes."""
+    issued = issue(
+        secret,
+        role=role,
+        lifetime=timedelta(minutes=10),
+        now=datetime.now(UTC),
+        subject=f"{role} of the tests",
+        agents=agents,
+    )
+    return issued.token
 
 
 @asynccontextmanager
