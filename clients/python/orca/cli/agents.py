@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orca.cli.failures import report
-from orca.cli.output import facts, instant, optional, plain, table, word
+from orca.cli.output import facts, instant, optional, plain, ratio, table, word
 from orca.cli.progress import progress
 from orca.cli.session import EXIT_FAILED, Session, command
 from orca.errors import OrcaError
@@ -238,7 +238,7 @@ def _rows(agents: list[Agent]) -> Table:
             agent.type,
             agent.name,
             _state(agent),
-            optional(agent, "trust_level"),
+            ratio(optional(agent, "trust_level")),
             _trust_state(agent),
             _health(agent),
             instant(agent, "last_seen_at"),
@@ -265,7 +265,7 @@ def _details(agent: Agent) -> Table:
             ("endpoint", endpoint.url or started),
             ("labels", ", ".join(f"{key}={agent.labels[key]}" for key in sorted(agent.labels))),
             ("criticality", word(Agent.Criticality.Name, agent.criticality, "CRITICALITY_")),
-            ("trust", optional(agent, "trust_level")),
+            ("trust", ratio(optional(agent, "trust_level"))),
             ("measured", _trust_state(agent)),
             ("health", _health(agent)),
             ("last seen", instant(agent, "last_seen_at")),

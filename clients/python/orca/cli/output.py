@@ -76,7 +76,17 @@ class Printer:
             self.document(document)
             return
         for renderable in people:
+            self._print(renderable)
+
+    def _print(self, renderable: RenderableType) -> None:
+        """Prints it; in a file or a pipe without the blanks that pad a table."""
+        if self.out.is_terminal:
             self.out.print(renderable)
+            return
+        with self.out.capture() as capture:
+            self.out.print(renderable)
+        lines = capture.get().splitlines()
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
 
     def note(self, text: str) -> None:
         """Tells people something on standard error."""
@@ -154,6 +164,11 @@ def number(value: float, digits: int = 4) -> str:
     if value.is_integer():
         return f"{value:,.0f}"
     return f"{value:,.{digits}f}"
+
+
+def ratio(value: float | None) -> str | None:
+    """A score or a share of one, with four digits; None if there is none."""
+    return None if value is None else f"{value:.4f}"
 
 
 def optional(message: Message, name: str) -> Any:

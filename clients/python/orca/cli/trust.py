@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from orca.cli.output import facts, instant, number, optional, plain, table, word
+from orca.cli.output import facts, instant, number, optional, plain, ratio, table, word
 from orca.cli.session import Session, command
 from orca.v1 import trust_pb2
 
@@ -84,7 +84,7 @@ async def history(
     rows = [
         (
             instant(point, "as_of"),
-            optional(point, "trust_score"),
+            ratio(optional(point, "trust_score")),
             _band(point.band),
             _state(point.trust_state),
             point.cause or None,
@@ -100,7 +100,12 @@ def _fleet(trust: trust_pb2.Trust) -> list[Table | Text]:
     shown: list[Table | Text] = [_score(trust), Text(), _components(trust)]
     if trust.worst:
         rows = [
-            (f"{agent.type}/{agent.name}", agent.trust_level, _state(agent.trust_state), agent.id)
+            (
+                f"{agent.type}/{agent.name}",
+                ratio(agent.trust_level),
+                _state(agent.trust_state),
+                agent.id,
+            )
             for agent in trust.worst
         ]
         columns = ("lowest trust", "trust", "state", "id")
@@ -140,10 +145,10 @@ def _components(trust: trust_pb2.Trust) -> Table:
     rows = []
     for name in _COMPONENTS:
         part: trust_pb2.TrustComponent = getattr(trust.components, name)
-        contribution = optional(part, "contribution")
-        score = optional(part, "score")
+        contribution = ratio(optional(part, "contribution"))
+        score = ratio(optional(part, "score"))
         counts = (part.measured, part.idle, part.silent, part.unmeasured)
-        rows.append((name, score, f"{part.weight:.4f}", contribution, *map(number, counts)))
+        rows.append((name, score, ratio(part.weight), contribution, *map(number, counts)))
     columns = (
         "component", "score", "weight", "contribution", "measured", "idle", "silent", "unmeasured",
     )  # fmt: skip
@@ -165,7 +170,7 @@ def _explained(name: str, trust: trust_pb2.AgentTrust) -> list[Table | Text]:
         ]
     )
     rows = [
-        (part.name, optional(part, "score"), f"{part.weight:.4f}", part.contribution)
+        (part.name, ratio(optional(part, "score")), ratio(part.weight), ratio(part.contribution))
         for part in trust.contributions
     ]
     columns = ("part", "score", "weight", "contribution")
@@ -186,7 +191,7 @@ def _facts(window: trust_pb2.TrustFacts | None) -> str | None:
 
 
 def _level(value: float | None) -> str:
-    return "not measured yet" if value is None else f"{value:.4f}"
+    return ratio(value) or "not measured yet"
 
 
 def _percent(value: float | None) -> str | None:
