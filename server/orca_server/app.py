@@ -267,7 +267,7 @@ class _Server:
         running = {**jobs(self._context), "health": self._watch_health}
         async with asyncio.TaskGroup() as group:
             group.create_task(self._context.ingest.run(), name="ingest")
-            tasks = [group.create_task(_run(job), name=name) for name, job in running.items()]
+            tasks = [group.create_task(_run(*job), name=job[0]) for job in running.items()]
             try:
                 await stop.wait()
             finally:
@@ -306,8 +306,13 @@ class _Server:
             await asyncio.sleep(HEALTH_SECONDS)
 
 
-async def _run(job: Job) -> None:
-    await job()
+async def _run(name: str, job: Job) -> None:
+    """Runs a job; its death, which ends the server, is told at once and not after the drain."""
+    try:
+        await job()
+    except Exception:
+        log.exception("job_died", job=name)
+        raise
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -49,6 +49,13 @@ async def status(channel: grpc.aio.Channel, token: str, scheme: str = "Bearer") 
     return found
 
 
+async def call_again_and_again(channel: grpc.aio.Channel, token: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            await status(channel, token)
+            await asyncio.sleep(0.1)
+
+
 async def refusal(channel: grpc.aio.Channel, token: str) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await status(channel, token)
@@ -81,10 +88,7 @@ async def test_a_token_lives_from_its_command_to_its_revocation(
     revoked = orca(database_url, "tokens", "revoke", token_id)
     assert revoked.returncode == 0, revoked.stderr
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async with asyncio.timeout(20):
-            while True:
-                await status(closed, token)
-                await asyncio.sleep(0.1)
+        await call_again_and_again(closed, token)
     assert reason_of(caught.value) == (UNAUTHENTICATED, "TOKEN_REVOKED")
     assert '"revoked"' in orca(database_url, "tokens", "list", "--output", "json").stdout
 

@@ -35,6 +35,6 @@ def serve() -> None:
     except app.CannotStart as error:
         typer.echo(f"orca: {error}", err=True)
         sys.exit(1)
-    except ExceptionGroup:
-        app.log.exception("a job died, so the server has stopped")
+    except ExceptionGroup as group:  # of a job that died
+        app.log.error("stopped_by_a_fault", faults=[repr(each) for each in group.exceptions])
         sys.exit(1)

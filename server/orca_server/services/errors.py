@@ -49,7 +49,8 @@ def to_status(error: errors.OrcaError) -> status_pb2.Status:
 
 
 def _size(status: status_pb2.Status) -> int:
-    return status.ByteSize() + 3 * len(status.message.encode())
+    encoded: int = status.ByteSize()
+    return encoded + 3 * len(status.message.encode())
 
 
 def internal_error(request_id: str) -> status_pb2.Status:
