@@ -128,7 +128,8 @@ class Tick:
             computed = await store.compute_agents(tx, dirty, as_of, self._settings.baseline_ppb)
             elapsed = time.monotonic() - started
             self._pace(elapsed)
-            if computed or DEFAULT_TENANT not in heads:
+            # A deleted agent is dirty and computed by nobody; the fleet's sums change all the same.
+            if computed or dirty or DEFAULT_TENANT not in heads:
                 rows = await self._score(tx, heads, as_of)
                 await store.write(tx, rows, as_of, self.state.interval_seconds, elapsed)
             else:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from orca_server.domain.errors import InvalidRequest
 
@@ -43,11 +44,10 @@ def redeem(query: str, token: str, *, parts: int) -> list[str] | None:
         if len(token) > LONGEST_TOKEN:
             raise ValueError("too long")
         padded = token + "=" * (-len(token) % 4)
-        digest: object
-        last_key: list[str]
-        digest, *last_key = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if len(last_key) != parts or not all(isinstance(part, str) for part in last_key):
+        found: Any = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
             raise ValueError("not a key")
+        digest, *last_key = found
     except (ValueError, TypeError, RecursionError) as error:  # also binascii.Error, JSONDecodeError
         raise invalid() from error
     if digest != _digest(query):
@@ -55,6 +55,8 @@ def redeem(query: str, token: str, *, parts: int) -> list[str] | None:
             "PAGE_TOKEN_MISMATCH",
             "page_token belongs to another query; send the other fields as they were.",
         )
+    if len(last_key) != parts:
+        raise invalid()
     return last_key
 
 

@@ -1,0 +1,62 @@
+"""What tests of the inventory have in common."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import grpc
+import pytest
+
+from orca.v1 import agent_pb2
+from orca.v1 import agent_service_pb2 as pb
+from orca.v1.agent_service_pb2_grpc import AgentServiceStub
+from tests.serving import reason_of, violations_of
+
+UNKNOWN = str(uuid4())
+FAILED = grpc.StatusCode.FAILED_PRECONDITION
+EXISTS = grpc.StatusCode.ALREADY_EXISTS
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+MISSING = grpc.StatusCode.NOT_FOUND
+ABORTED = grpc.StatusCode.ABORTED
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[Any]:
+    """A connection of the test's own to the server's database."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def create(stub: AgentServiceStub, name: str, **fields: Any) -> agent_pb2.Agent:
+    """Creates an agent."""
+    agent = agent_pb2.Agent(**{"type": "mcp", "name": name, **fields})
+    return await stub.CreateAgent(pb.CreateAgentRequest(agent=agent))
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
+    """Status and reason of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return reason_of(caught.value)
+
+
+async def wrong_fields(call: Any) -> list[tuple[str, str]]:
+    """Field violations of a call that must fail with FIELD_INVALID."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert reason_of(caught.value) == (INVALID, "FIELD_INVALID")
+    return violations_of(caught.value)
+
+
+async def audits(sql: Any) -> list[tuple[str, str, str, str]]:
+    """Actor, action, name of the agent and reason, oldest first."""
+    rows = await sql.fetch(
+        "SELECT actor, action, coalesce(agents.name, '') AS name, reason FROM audit_entries"
+        " LEFT JOIN agents ON agents.id = entity_id ORDER BY audit_entries.id"
+    )
+    return [tuple(row) for row in rows]
