@@ -53,6 +53,7 @@ async def check_rows(url: str, events: Iterable[Event]) -> int:
     All batches must have their answer.
     """
     due = expected_records(events)
+    assert due, "nothing was sent, so nothing was tried"
     connection = await asyncpg.connect(url)
     try:
         copies = {row["id"]: row["copies"] for row in await connection.fetch(ROWS)}

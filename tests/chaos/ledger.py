@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.batches import Batch
+
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.005
 
@@ -84,6 +86,12 @@ def taken_between(events: list[Event], start: int, end: int) -> set[str]:
             elif event["event"] == "acknowledged":
                 acknowledged.add(event["batch"])
     return sent & acknowledged
+
+
+def entries(batch: Batch) -> list[Event]:
+    """Lines for a batch that was sent and acknowledged by other means than the loader's."""
+    sent = {"event": "sent", "batch": batch.name, "good": batch.good, "bad": batch.bad}
+    return [sent, {"event": "acknowledged", "batch": batch.name}]
 
 
 @contextmanager

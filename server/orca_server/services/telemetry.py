@@ -133,6 +133,8 @@ class TelemetryServicer:
         A reader queues batches ahead of the receipts. When the server drains, the reader
         stops, what was read is answered, and the stream ends with `SERVER_DRAINING`.
         """
+        if self._draining:  # a stream that came too late to be told
+            raise _server_drains()
         caller = current_caller()
         ahead = _Ahead()
         reader = asyncio.create_task(self._read(caller, requests, ahead), name="telemetry-reader")
@@ -148,11 +150,7 @@ class TelemetryServicer:
             await asyncio.wait([reader])
             ahead.abandon()
         if self._draining:
-            raise Unavailable(
-                "SERVER_DRAINING",
-                "The server stops; send the batches without a receipt on a new stream.",
-                retry_after_seconds=1.0,
-            )
+            raise _server_drains()
 
     async def ListTelemetry(
         self, request: service_pb.ListTelemetryRequest, context: Context
@@ -291,6 +289,14 @@ class TelemetryServicer:
                 for r in refusals
             ],
         )
+
+
+def _server_drains() -> Unavailable:
+    return Unavailable(
+        "SERVER_DRAINING",
+        "The server stops; send the batches without a receipt on a new stream.",
+        retry_after_seconds=1.0,
+    )
 
 
 def _newest_first(order_by: str) -> bool:
