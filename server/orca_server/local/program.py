@@ -12,6 +12,10 @@ from pathlib import Path
 from orca_server.local import launch
 
 POLL_SECONDS = 0.02
+INTERPRETERS_OWN = {
+    name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ
+}
+"""Without these a Python that was moved may not start, nor then what it launches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Program:
     log: Path
     """Both outputs are appended here."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """The whole environment; nothing is inherited."""
+    """The whole environment, apart from what our interpreter needs itself."""
     folder: Path = Path("/")
     account: Account | None = None
     """None: the user that we are."""
@@ -53,6 +57,7 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
     account = program.account
     user = (account.uid, account.gid) if account else (-1, -1)
     launcher = [sys.executable, "-I", "-S", launch.__file__]
+    environment = {**INTERPRETERS_OWN, **program.environment}
     numbers = (os.getpid(), int(program.stop_signal), *user)
     with program.log.open("ab") as log:
         return subprocess.Popen(
@@ -60,7 +65,7 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=dict(program.environment),
+            env=environment,
             cwd=program.folder,
             start_new_session=True,
         )

@@ -75,10 +75,9 @@ class Stack:
             each.kill()
 
     async def _run(self, service: Service) -> None:
-        supervised = Supervised(service, self._say)
+        supervised = Supervised(service, self._say, self._remember)
         self._running.append(supervised)
         await supervised.start()
-        self._remember()
 
     def _remember(self) -> None:
         settings = self._settings

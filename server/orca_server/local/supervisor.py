@@ -45,10 +45,16 @@ class Service:
 class Supervised:
     """One service that runs until stop() or kill()."""
 
-    def __init__(self, service: Service, say: Callable[[str], None]) -> None:
-        """Nothing runs before start()."""
+    def __init__(
+        self,
+        service: Service,
+        say: Callable[[str], None],
+        spawned: Callable[[], None] = _nothing,
+    ) -> None:
+        """Nothing runs before start(); spawned is told of each new process."""
         self.service = service
         self._say = say
+        self._spawned = spawned
         self._process: subprocess.Popen[bytes] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._offset = 0
@@ -105,6 +111,7 @@ class Supervised:
         self._offset = programs.size(self.service.program.log)
         self.service.before_start()
         self._process = programs.spawn(self.service.program)
+        self._spawned()
         return self._process
 
     async def _starts(self, deadline: float) -> bool:
