@@ -180,7 +180,8 @@ class ServerProcess:
         assert self._serving.wait(START_SECONDS), f"does not serve: {self.other[-20:]}"
         line = self.events("serving")[-1] if self.events("serving") else None
         assert line is not None, f"ended: {self.other[-20:]}"
-        return Addresses(line["grpc"], line["metrics"])
+        metrics = line["metrics"].removeprefix("http://").removesuffix("/metrics")
+        return Addresses(line["grpc"], metrics)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log lines of an event."""

@@ -7,6 +7,7 @@ A block starts with `-- name: x` and ends before the next one. Parameters are as
 import re
 from pathlib import Path
 
+_HEAD = re.compile(r"\A(?:--.*\n)+")  # is for readers; spans are named by the first word
 _NAME = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 
 
@@ -33,7 +34,7 @@ def load_queries(folder: Path) -> dict[str, str]:
         for name, body in zip(parts[::2], parts[1::2], strict=True):
             if name in queries:
                 raise ValueError(f"{path.name}: second statement named {name}")
-            queries[name] = body.strip()
+            queries[name] = _HEAD.sub("", body.strip())
     return queries
 
 
