@@ -1,6 +1,7 @@
 """What tests of the inventory have in common."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,9 @@ import pytest
 from orca.v1 import agent_pb2
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
-from tests.serving import reason_of, violations_of
+from orca_server.domain.access import DEFAULT_TENANT
+from orca_server.services.authentication import sign
+from tests.serving import SECRET, reason_of, violations_of
 
 UNKNOWN = str(uuid4())
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
@@ -60,3 +63,21 @@ async def audits(sql: Any) -> list[tuple[str, str, str, str]]:
         " LEFT JOIN agents ON agents.id = entity_id ORDER BY audit_entries.id"
     )
     return [tuple(row) for row in rows]
+
+
+def bearer(role: str, **claims: Any) -> tuple[tuple[str, str], ...]:
+    """Metadata with a token of a role."""
+    now = int(datetime.now(UTC).timestamp())
+    token = sign(
+        SECRET,
+        {
+            "sub": f"the-{role}",
+            "role": role,
+            "iat": now,
+            "exp": now + 600,
+            "jti": str(uuid4()),
+            "tenant": str(DEFAULT_TENANT),
+            **claims,
+        },
+    )
+    return (("authorization", f"Bearer {token}"),)

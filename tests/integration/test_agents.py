@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,8 +14,6 @@ from orca.v1 import agent_pb2, telemetry_pb2, trust_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
-from orca_server.domain.access import DEFAULT_TENANT
-from orca_server.services.authentication import sign
 from tests.inventory import (
     ABORTED,
     DENIED,
@@ -25,12 +23,13 @@ from tests.inventory import (
     MISSING,
     UNKNOWN,
     audits,
+    bearer,
     create,
     refused,
     sql,
     wrong_fields,
 )
-from tests.serving import SECRET, info_of
+from tests.serving import info_of
 
 __all__ = ["sql"]
 
@@ -62,24 +61,6 @@ def full(name: str = "full") -> Agent:
 def update(agent: Agent, *paths: str, **fields: Any) -> pb.UpdateAgentRequest:
     mask = FieldMask(paths=paths) if paths else None
     return pb.UpdateAgentRequest(agent=agent, update_mask=mask, **fields)
-
-
-def bearer(role: str, **claims: Any) -> tuple[tuple[str, str], ...]:
-    """Metadata with a token of a role."""
-    now = int(datetime.now(UTC).timestamp())
-    token = sign(
-        SECRET,
-        {
-            "sub": f"the-{role}",
-            "role": role,
-            "iat": now,
-            "exp": now + 600,
-            "jti": str(uuid4()),
-            "tenant": str(DEFAULT_TENANT),
-            **claims,
-        },
-    )
-    return (("authorization", f"Bearer {token}"),)
 
 
 async def report(stub: AgentServiceStub, agent_id: str) -> None:
