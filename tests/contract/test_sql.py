@@ -8,7 +8,9 @@ import pglast.ast
 import pglast.visitors
 import pytest
 
-from orca_server.store.queries import QUERIES, load_queries
+from orca_server.store.queries import load_queries, sql_folder
+
+QUERIES = load_queries(sql_folder() / "queries")  # with the comments that explain them
 
 TABLES_WITHOUT_TENANT = {"schema_migrations"}
 _INDEX = re.compile(r"\b[a-z_]+_(?:pkey|key|idx)\b")

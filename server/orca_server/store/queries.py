@@ -7,7 +7,6 @@ A block starts with `-- name: x` and ends before the next one. Parameters are as
 import re
 from pathlib import Path
 
-_HEAD = re.compile(r"\A(?:--.*\n)+")  # is for readers; spans are named by the first word
 _NAME = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 
 
@@ -34,8 +33,16 @@ def load_queries(folder: Path) -> dict[str, str]:
         for name, body in zip(parts[::2], parts[1::2], strict=True):
             if name in queries:
                 raise ValueError(f"{path.name}: second statement named {name}")
-            queries[name] = _HEAD.sub("", body.strip())
+            queries[name] = body.strip()
     return queries
 
 
-QUERIES = load_queries(sql_folder() / "queries")
+def without_comment(statement: str) -> str:
+    """The statement without the lines that explain it: its first word names its spans."""
+    return re.sub(r"\A(?:--.*\n)+", "", statement)
+
+
+QUERIES = {
+    name: without_comment(written)
+    for name, written in load_queries(sql_folder() / "queries").items()
+}
