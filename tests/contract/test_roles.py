@@ -14,6 +14,8 @@ import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from orca_server.domain.access import ROLES
 from orca_server.services import access_page
@@ -195,6 +197,15 @@ async def test_calls_without_a_token_have_the_anonymous_role(
             assert await door(channel, method, None) == expected, method.name
             bad = "in" if method.name in PUBLIC else "TOKEN_INVALID"
             assert await door(channel, method, bearer(WRONG)) == bad, method.name
+
+
+async def test_health_and_reflection_ask_for_no_token(closed: grpc.aio.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(closed)
+    for service in ("", "orca.v1.AgentService"):
+        await health.Check(health_pb2.HealthCheckRequest(service=service))
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    reflection = reflection_pb2_grpc.ServerReflectionStub(closed)
+    assert len([answer async for answer in reflection.ServerReflectionInfo(iter([asked]))]) == 1
 
 
 def test_signing_adds_issuer_and_audience() -> None:

@@ -63,6 +63,8 @@ CHECKOUT_SECONDS = 10.0
 """How long a call waits for a free connection unless it says otherwise."""
 STATEMENT_SECONDS = 30.0
 """Deadline of one statement, kept by the server."""
+IDLE_SECONDS = 60.0
+"""A transaction that says nothing for so long is ended by the server: its locks block others."""
 REFUSAL_SECONDS = 0.25
 """After a failed attempt to connect, further ones fail at once for this long."""
 RETRY_SECONDS = 1.0
@@ -307,8 +309,12 @@ class Database:
         if self._refused is not None and time.monotonic() < self._refused[0]:
             raise unavailable_again(self._refused[1])
         try:
-            timeout_ms = str(int(STATEMENT_SECONDS * 1000))
-            connection = await connect(self._url, name=self._name, statement_timeout=timeout_ms)
+            connection = await connect(
+                self._url,
+                name=self._name,
+                statement_timeout=_milliseconds(STATEMENT_SECONDS),
+                idle_in_transaction_session_timeout=_milliseconds(IDLE_SECONDS),
+            )
         except Unavailable as error:
             self._refused = (time.monotonic() + REFUSAL_SECONDS, error)
             raise
@@ -322,6 +328,10 @@ class Database:
         if not connection.is_closed():
             self._idle.append(connection)
         self._places.release()
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
 
 
 def unavailable_again(error: Unavailable) -> Unavailable:
