@@ -10,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -98,12 +98,19 @@ class Up:
 
     def health(self) -> int:
         """The status of GET /health."""
+        return self._request("GET", "/health", {})[0]
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """The body of an answer over REST."""
+        return self._request(method, path, headers)[1]
+
+    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         port = int(self.environment["ORCA_REST_PORT"])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        with closing(connection):
+            connection.request(method, path, headers=dict(headers))
+            reply = connection.getresponse()
+            return reply.status, reply.read()
 
     def wait_until_healthy(self) -> None:
         """Waits for 200; the test's limit ends it."""
@@ -176,6 +183,16 @@ def test_env_makes_the_guides_lines_work_and_tells_no_signing_key(up: Up) -> Non
     assert done.stdout.startswith("42\n")
     assert "PostgreSQL database dump complete" in done.stdout
     assert up.run("pg_dump", "--schema-only").returncode == 0
+
+
+def test_a_token_made_beside_it_is_one_that_it_takes(up: Up) -> None:
+    up.start()
+    token = up.run("tokens", "create", "--role", "viewer", "--ttl", "1h")
+    assert token.returncode == 0, token.stderr
+    word = token.stdout.split()[-1]
+    reply = up.ask("POST", "/agents/none:suspend", {"authorization": f"Bearer {word}"})
+    assert json.loads(reply)["code"] == 7  # known, and too little: PERMISSION_DENIED
+    assert up.run("db", "status").returncode == 0
 
 
 def test_a_second_one_on_the_same_folder_is_refused(up: Up) -> None:

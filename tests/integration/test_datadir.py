@@ -81,6 +81,18 @@ def test_a_database_that_is_gone_is_not_replaced_by_an_empty_one(closed: DataFol
         closed.database_folder()
 
 
+def test_large_logs_are_put_aside(folder: Path) -> None:
+    data = DataFolder(folder / "data")
+    data.create()
+    large, small = data.logs / "server.log", data.logs / "gateway.log"
+    small.write_text("kept")
+    with large.open("wb") as file:
+        file.truncate(datadir.LARGEST_LOG_BYTES + 1)
+    data.rotate_logs()
+    assert small.read_text() == "kept"
+    assert [each.name for each in sorted(data.logs.iterdir())] == ["gateway.log", "server.log.1"]
+
+
 def test_a_folder_that_cannot_be_made_is_told_with_the_setting(folder: Path) -> None:
     (folder / "file").write_text("")
     with pytest.raises(LocalError, match="ORCA_DATA_DIR"):

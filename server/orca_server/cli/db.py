@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from orca_server.cli.settings import load_settings
+from orca_server.cli.settings import load_settings_or_stack
 from orca_server.domain.errors import Unavailable
 
 
@@ -22,7 +22,7 @@ def migrate() -> None:
     """Apply the migrations that are missing; repeatable, also by several at once."""
     from orca_server.store import migrate as runner
 
-    url = load_settings().database_url.get_secret_value()
+    url = load_settings_or_stack().database_url.get_secret_value()
     try:
         applied = asyncio.run(runner.migrate(url))
     except (runner.MigrationError, Unavailable) as error:
@@ -34,7 +34,7 @@ def status() -> None:
     """Say which migrations are applied, and which are missing (then the exit code is 1)."""
     from orca_server.store import migrate as runner
 
-    url = load_settings().database_url.get_secret_value()
+    url = load_settings_or_stack().database_url.get_secret_value()
     try:
         found = asyncio.run(runner.migration_status(url))
     except (runner.MigrationError, Unavailable) as error:

@@ -5,15 +5,17 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, NoReturn, TypeVar
 from uuid import UUID
 
 import typer
 
 from orca.cli.output import Output, Printer, table
-from orca_server.cli.settings import load_settings
+from orca_server.cli.settings import load_settings_or_stack
 from orca_server.domain.access import DEFAULT_TENANT, ROLES
 from orca_server.domain.errors import Unavailable
+from orca_server.services.authentication import IssuedToken, issue
 from orca_server.settings import Settings
 from orca_server.store import tokens as store
 from orca_server.store.database import Connection, Database
@@ -64,12 +66,9 @@ def create(
     subject: Annotated[str, typer.Option(help="Whose it is, for the audit log.")] = "",
 ) -> None:
     """Create a token and print it: it is not stored and cannot be shown again."""
-    settings = load_settings()
+    settings = load_settings_or_stack()
     if not settings.jwt_secrets:
         _fail("JWT_SECRET is not set: nothing could sign the token")
-
-    from orca_server.services.authentication import issue
-
     issued = issue(
         settings.jwt_secrets[-1].get_secret_value(),
         role=role,
@@ -79,22 +78,23 @@ def create(
         agents=tuple(agent or ()),
     )
 
-    async def insert(connection: Connection) -> None:
-        await store.insert_token(
-            connection,
-            DEFAULT_TENANT,
-            issued.token_id,
-            subject=issued.subject,
-            role=role,
-            agents=issued.agents,
-            expires_at=issued.expires_at,
-        )
-
-    _on_database(settings, insert)
+    _on_database(settings, partial(_remember, issued=issued))
     typer.echo(
         f"id {issued.token_id}, valid until {issued.expires_at:%Y-%m-%d %H:%M} UTC", err=True
     )
     typer.echo(issued.token)
+
+
+async def _remember(connection: Connection, *, issued: IssuedToken) -> None:
+    await store.insert_token(
+        connection,
+        DEFAULT_TENANT,
+        issued.token_id,
+        subject=issued.subject,
+        role=issued.role,
+        agents=issued.agents,
+        expires_at=issued.expires_at,
+    )
 
 
 def list_tokens(
@@ -103,7 +103,7 @@ def list_tokens(
     ] = Output.TABLE,
 ) -> None:
     """List the tokens, newest first; the tokens themselves are not kept."""
-    found = _on_database(load_settings(), lambda c: store.list_tokens(c, DEFAULT_TENANT))
+    found = _on_database(load_settings_or_stack(), lambda c: store.list_tokens(c, DEFAULT_TENANT))
     rows = [
         (
             str(each.id),
@@ -122,7 +122,9 @@ def list_tokens(
 
 def revoke(token_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
     """Revoke a token; servers refuse it within 5 seconds."""
-    found = _on_database(load_settings(), lambda c: store.revoke_token(c, DEFAULT_TENANT, token_id))
+    found = _on_database(
+        load_settings_or_stack(), lambda c: store.revoke_token(c, DEFAULT_TENANT, token_id)
+    )
     if found is None:
         _fail(f"no token has the id {token_id}; see: orca tokens list")
     typer.echo(f"revoked {found.id} ({found.subject})")

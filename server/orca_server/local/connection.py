@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orca_server.local import settings
-from orca_server.local.datadir import DATABASE_PASSWORD, DataFolder
+from orca_server.local.datadir import DATABASE_PASSWORD, JWT_SECRET, DataFolder
 from orca_server.local.errors import LocalError
 from orca_server.local.ports import ADDRESS
 from orca_server.local.postgres import DATABASE, USER
@@ -55,3 +55,25 @@ def find() -> LocalConnection:
         password=data.secret(DATABASE_PASSWORD),
         grpc_address=f"{ADDRESS}:{state['grpc_port']}",
     )
+
+
+def missing_settings() -> dict[str, str]:
+    """What the server of `orca up` was given and this process was not.
+
+    Nothing if there is no such stack, or if the settings name another database.
+
+    Raises:
+        LocalError: If the settings of the stack cannot be used.
+    """
+    loaded = settings.load()
+    if not DataFolder(loaded.data_folder).state():
+        return {}
+    found = find()
+    if loaded.given.get("DATABASE_URL", found.url) != found.url:
+        return {}
+    stack = {
+        "DATABASE_URL": found.url,
+        "JWT_SECRET": DataFolder(loaded.data_folder).secret(JWT_SECRET),
+        "ORCA_ANONYMOUS_ROLE": "operator",
+    }
+    return {name: value for name, value in stack.items() if name not in loaded.given}

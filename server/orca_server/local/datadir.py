@@ -14,6 +14,7 @@ from orca_server.local.errors import LocalError
 
 DATABASE_PASSWORD = "database-password"  # noqa: S105  # the name of a file
 JWT_SECRET = "jwt-secret"  # noqa: S105  # the name of a file
+LARGEST_LOG_BYTES = 64 * 1024 * 1024
 SYSTEM_FOLDER = Path("/var/lib/orca")
 """Where root keeps a database whose data folder no other user can enter."""
 
@@ -56,6 +57,12 @@ class DataFolder:
                 f"{error.filename} cannot be made ({error.strerror}): "
                 f"set ORCA_DATA_DIR to a folder of yours."
             ) from error
+
+    def rotate_logs(self) -> None:
+        """Puts large logs aside, each in place of the one put aside before."""
+        for log in self.logs.glob("*.log"):
+            if log.stat().st_size > LARGEST_LOG_BYTES:
+                log.rename(log.with_suffix(".log.1"))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -52,6 +52,7 @@ class Stack:
         """
         await self._wait_for_leftovers()
         ports.demand_free(self._settings.ports)
+        self._data.rotate_logs()
         database = self._set_up_database()
         await self._run(_database_service(database))
         database.bootstrap()
@@ -107,7 +108,7 @@ class Stack:
     def _set_up_database(self) -> Postgres:
         folder = self._settings.database_folder or self._data.database_folder()
         if not (folder / "data").exists():
-            self._say("Making a database; this happens once.")
+            self._say(f"Making a database in {folder}; this happens once.")
         database = Postgres(
             PostgresSettings(
                 folder=folder,

@@ -140,8 +140,11 @@ class Supervised:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY_SECONDS)
             started = time.monotonic()
-            if await self._starts(started + self.service.start_seconds):
-                self._say(f"{program.name} is back")
+            try:
+                if await self._starts(started + self.service.start_seconds):
+                    self._say(f"{program.name} is back")
+            except OSError as error:  # a full disk, say: tried again like a death
+                self._say(f"{program.name} cannot be started: {error}")
 
     async def _end(self) -> int:
         process = self._process
