@@ -138,9 +138,16 @@ def _add_probes(context: ServerContext) -> None:
         error = context.tick.state.last_error
         return (Check("trust", not error, error or "computed by ticks", vital=False),)
 
+    async def registry_file() -> tuple[Check, ...]:
+        state = context.registry.state
+        found = state.message or f"{state.servers} servers from {state.path}"
+        check = Check("registry_file", state.ok, found, vital=False)
+        return (check,) if state.path else ()
+
     context.readiness.add("database", context.database_probe)
     context.readiness.add("ingest", ingest)
     context.readiness.add("trust", trust)
+    context.readiness.add("registry_file", registry_file)
 
 
 class CannotStart(Exception):

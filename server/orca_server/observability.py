@@ -5,8 +5,8 @@ prometheus-client and served on a port of their own. Spans leave only when an OT
 """
 
 import logging
-import logging.config
 import socket
+import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
@@ -64,30 +64,18 @@ def set_up_logging(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {
-                "json": {
-                    "()": structlog.stdlib.ProcessorFormatter,
-                    "processors": [
-                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                        structlog.processors.JSONRenderer(),
-                    ],
-                    "foreign_pre_chain": [structlog.stdlib.add_logger_name, *shared],
-                }
-            },
-            "handlers": {
-                "out": {
-                    "class": "logging.StreamHandler",
-                    "stream": "ext://sys.stdout",
-                    "formatter": "json",
-                }
-            },
-            "root": {"handlers": ["out"], "level": level.upper()},
-        }
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        )
     )
+    root = logging.getLogger()
+    root.handlers, root.level = [handler], logging.getLevelNamesMapping()[level.upper()]
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from pathlib import Path
 
 import grpc
 import pytest
@@ -72,6 +73,21 @@ async def test_a_closed_server_says_so(database_url: str) -> None:
         stub = SystemServiceStub(channel)
         status = await stub.GetStatus(pb.GetStatusRequest(), metadata=metadata)
         assert (status.access, status.anonymous_role) == ("closed", "none")
+
+
+async def test_a_registry_file_that_is_not_there_is_told_and_stops_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
+    missing = tmp_path / "registry.yaml"
+    async with (
+        running_server(settings_for(database_url, mcp_registry_path=missing)) as addresses,
+        grpc.aio.insecure_channel(addresses.grpc) as channel,
+    ):
+        await wait_until_ready(channel)
+        status = await SystemServiceStub(channel).GetStatus(pb.GetStatusRequest())
+        assert status.ready
+        assert not next(each for each in status.checks if each.name == "registry_file").ok
+        assert status.registry.path == str(missing)
 
 
 async def test_each_service_has_a_health_of_its_own(channel: grpc.aio.Channel) -> None:

@@ -178,6 +178,7 @@ class IssuedToken:
     token: str
     token_id: UUID
     subject: str
+    role: str
     agents: tuple[str, ...]
     expires_at: datetime
 
@@ -214,4 +215,4 @@ def issue(
     }
     if agents:
         claims["agents"] = list(agents)
-    return IssuedToken(sign(secret, claims), token_id, subject, agents, expires_at)
+    return IssuedToken(sign(secret, claims), token_id, subject, role, agents, expires_at)
