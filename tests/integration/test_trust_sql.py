@@ -1,0 +1,491 @@
+"""The tick's SQL is the domain, digit by digit, over random histories on the real database."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orca_server.domain.agents import Agent, AgentState
+from orca_server.domain.errors import NotAllowedNow, NotFound
+from orca_server.domain.fleet_trust import (
+    CRITICALITY_WEIGHTS,
+    FleetSums,
+    TrustSettings,
+    score_fleet,
+)
+from orca_server.domain.numbers import saturated
+from orca_server.domain.telemetry import Row
+from orca_server.domain.trust import (
+    AgentHour,
+    AgentTrust,
+    Band,
+    Facts,
+    Standing,
+    TrustState,
+    band_of,
+    evaluate,
+)
+from tests.histories import (
+    TENANTS,
+    World,
+    agent,
+    random_content,
+    random_records,
+    random_requests,
+)
+from tests.servers import PostgresServer
+
+FACTS = tuple(f.name for f in fields(Facts))
+VALUES = (
+    "success_ppb",
+    "adherence_ppb",
+    "level_ppb",
+    "counted_success_ppb",
+    "counted_adherence_ppb",
+    "counted_level_ppb",
+    "health_ppb",
+)
+MINUTE = timedelta(minutes=1)
+Key = tuple[UUID, UUID]
+
+
+@dataclass(slots=True)
+class Stage:
+    """A world and the loop in which it lives, for tests that are not async themselves."""
+
+    world: World
+    runner: asyncio.Runner
+
+
+@pytest.fixture(scope="module")
+def stage(postgres: PostgresServer, template: str) -> Iterator[Stage]:
+    """One database for all examples of this module; each starts by emptying it."""
+    with postgres.database(template) as url, asyncio.Runner() as runner:
+        world = World(url)
+        runner.run(world.prepare())
+        yield Stage(world, runner)
+
+
+# What is in the database, as values of the domain.
+
+
+@dataclass(slots=True)
+class Seen:
+    """One snapshot of the database."""
+
+    agents: dict[Key, Any]
+    hours: dict[Key, list[AgentHour]]
+    trust: dict[Key, Any]
+    current: dict[UUID, Any]
+    stored: dict[Key, dict[datetime, AgentHour]]
+    waiting: list[Any]
+    history: dict[Key, Any]
+
+
+async def look(world: World) -> Seen:
+    """Reads all tables in one snapshot."""
+    assert world.connection is not None
+    async with world.connection.transaction(isolation="repeatable_read", readonly=True):
+        agents = await world.fetch("SELECT * FROM agents WHERE state <> 'CATALOG'")
+        hours = await world.fetch("SELECT * FROM agent_hours")
+        trust = await world.fetch("SELECT * FROM agent_trust")
+        current = await world.fetch("SELECT * FROM trust_current")
+        telemetry = await world.fetch("SELECT * FROM telemetry")
+        inbox = await world.fetch("SELECT * FROM trust_inbox WHERE hour IS NOT NULL")
+        history = await world.fetch("SELECT * FROM agent_trust_history ORDER BY as_of")
+    by_agent: dict[Key, list[AgentHour]] = defaultdict(list)
+    for row in hours:
+        by_agent[row["tenant_id"], row["agent_id"]].append(hour_of(row))
+    return Seen(
+        agents={(row["tenant_id"], row["id"]): row for row in agents},
+        hours=by_agent,
+        trust={(row["tenant_id"], row["agent_id"]): row for row in trust},
+        current={row["tenant_id"]: row for row in current},
+        stored=sum_telemetry(telemetry),
+        waiting=inbox,
+        history={(row["tenant_id"], row["agent_id"]): row for row in history},
+    )
+
+
+def hour_of(row: Any) -> AgentHour:
+    """A row of agent_hours or trust_inbox."""
+    facts = Facts(*(row[name] for name in FACTS))
+    seen = (row["last_operation_at"], row["last_counted_at"], row["last_seen_at"])
+    return AgentHour(row["hour"], facts, *seen)
+
+
+def latest(*moments: datetime | None) -> datetime | None:
+    """The newest of the moments that are there."""
+    return max((at for at in moments if at is not None), default=None)
+
+
+def merge(one: AgentHour, other: AgentHour) -> AgentHour:
+    """Two parts of one hour together."""
+    total = Facts(
+        *(saturated(getattr(one.facts, name) + getattr(other.facts, name)) for name in FACTS)
+    )
+    return AgentHour(
+        one.hour,
+        total,
+        latest(one.last_operation_at, other.last_operation_at),
+        latest(one.last_counted_at, other.last_counted_at),
+        latest(one.last_seen_at, other.last_seen_at),
+    )
+
+
+def sum_telemetry(rows: list[Any]) -> dict[Key, dict[datetime, AgentHour]]:
+    """Hours as they follow from the records."""
+    hours: dict[Key, dict[datetime, AgentHour]] = defaultdict(dict)
+    for row in rows:
+        at, counted, operations = row["observed_at"], row["counted"], row["operations"]
+        timed = row["latency_us"] is not None
+        facts = Facts(
+            operations=operations,
+            errors=row["errors"],
+            violations=row["violations"],
+            blocked_violations=row["blocked_violations"] or 0,
+            latency_us=saturated((row["latency_us"] or 0) * operations),
+            latency_operations=operations if timed else 0,
+            cost_nano_usd=row["cost_nano_usd"] or 0,
+            input_tokens=row["input_tokens"] or 0,
+            output_tokens=row["output_tokens"] or 0,
+        )
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        operated_at = at if counted and operations else None
+        new = AgentHour(
+            hour, facts if counted else Facts(), operated_at, at if counted else None, at
+        )
+        agent_hours = hours[row["tenant_id"], row["agent_id"]]
+        agent_hours[hour] = merge(agent_hours[hour], new) if hour in agent_hours else new
+    return hours
+
+
+# What must be equal.
+
+
+def check_hours(seen: Seen) -> None:
+    """Hours with what still waits for a tick are the sums of the records that count."""
+    kept: dict[Key, dict[datetime, AgentHour]] = {
+        key: {row.hour: row for row in rows} for key, rows in seen.hours.items()
+    }
+    for row in seen.waiting:
+        new = hour_of(row)
+        hours = kept.setdefault((row["tenant_id"], row["agent_id"]), {})
+        hours[new.hour] = merge(hours[new.hour], new) if new.hour in hours else new
+    assert kept == seen.stored
+
+
+def expected_trust(seen: Seen, key: Key, as_of: datetime, baseline_ppb: int) -> AgentTrust:
+    """The domain's verdict from all hours of an agent."""
+    said = seen.agents[key]
+    interval = said["heartbeat_interval_seconds"]
+    standing = Standing(
+        left_at=said["left_at"],
+        counted_until=said["counted_until"],
+        heartbeat_interval=None if interval is None else timedelta(seconds=interval),
+        latency_limit_us=said["latency_limit_us"],
+    )
+    return evaluate(seen.hours.get(key, []), standing, as_of, baseline_ppb)
+
+
+def check_agent(seen: Seen, key: Key, trust: AgentTrust, as_of: datetime) -> None:
+    """A row of agent_trust against the domain's verdict, every column."""
+    row, hours = seen.trust[key], seen.hours.get(key, [])
+    expected: dict[str, Any] = {name: getattr(trust, name) for name in VALUES}
+    expected |= asdict(trust.window)
+    expected |= {
+        "state": trust.state.value,
+        "window_end": trust.window_end,
+        "recent_operations": trust.recent.operations,
+        "recent_errors": trust.recent.errors,
+        "last_operation_at": latest(*(each.last_operation_at for each in hours)),
+        "last_counted_at": latest(*(each.last_counted_at for each in hours)),
+        "last_seen_at": latest(*(each.last_seen_at for each in hours)),
+        "in_fleet": trust.in_fleet,
+        "criticality": seen.agents[key]["criticality"],
+        "next_deadline_at": next_look(row, trust),
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert row["as_of"] <= as_of
+    newest = seen.history[key]
+    recorded = (row["recorded_at"], row["recorded_state"], row["recorded_ppb"])
+    assert recorded == (newest["as_of"], newest["state"], newest["counted_level_ppb"])
+
+
+def next_look(row: Any, trust: AgentTrust) -> datetime | None:
+    """The deadline, or the instant from which a move that waits may be recorded."""
+    moved = row["recorded_state"] != trust.state.value
+    was, level = row["recorded_ppb"], trust.counted_level_ppb
+    if was is not None and level is not None:
+        moved |= abs(was - level) >= 5_000_000 or band_of(was) is not band_of(level)
+    if not moved:
+        return trust.next_deadline_at
+    moments = [trust.next_deadline_at, row["recorded_at"] + MINUTE]
+    return min(at for at in moments if at is not None)
+
+
+def sum_fleet(seen: Seen, verdicts: dict[Key, AgentTrust], tenant: UUID) -> FleetSums:
+    """Sums over the agents of a tenant that count."""
+    fleet = [(key, one) for key, one in verdicts.items() if key[0] == tenant and one.in_fleet]
+    valued = [(seen.agents[key]["criticality"], one) for key, one in fleet if one.window_end]
+    levels = [(said, one.counted_level_ppb or 0) for said, one in valued]
+    bands = [band_of(level) for _, level in levels]
+    states = [one.state for _, one in fleet]
+    totals = {
+        name: sum(getattr(one.window, name) for _, one in fleet)
+        for name in ("operations", "violations", "cost_nano_usd", "input_tokens", "output_tokens")
+    }
+    return FleetSums(
+        agents=len(fleet),
+        measured=states.count(TrustState.MEASURED),
+        idle=states.count(TrustState.IDLE),
+        silent=states.count(TrustState.SILENT),
+        success_ppb=sum(one.counted_success_ppb or 0 for _, one in valued),
+        adherence_ppb=sum(one.counted_adherence_ppb or 0 for _, one in valued),
+        weighted_level_ppb=sum(CRITICALITY_WEIGHTS[said] * level for said, level in levels),
+        weights=sum(CRITICALITY_WEIGHTS[said] for said, _ in levels),
+        bands={band: bands.count(band) for band in Band} if fleet else {},
+        critical_agent=any(
+            said == "critical" and band_of(level) is Band.CRITICAL for said, level in levels
+        ),
+        **totals,
+    )
+
+
+def check_fleet(
+    seen: Seen, verdicts: dict[Key, AgentTrust], tenant: UUID, chosen: TrustSettings
+) -> None:
+    """A tenant's row of trust_current against the domain's score."""
+    row = seen.current[tenant]
+    summary = json.loads(row["summary"])
+    sums = sum_fleet(seen, verdicts, tenant)
+    trust = score_fleet(sums, chosen)
+    assert row["trust_ppb"] == trust.trust_ppb
+    assert row["band"] == ("unmeasured" if trust.band is None else trust.band.value)
+    assert tuple(row["capped_by"]) == trust.capped_by
+    worst = sorted(
+        (one.counted_level_ppb, key[1], one.state.value)
+        for key, one in verdicts.items()
+        if key[0] == tenant and one.in_fleet and one.counted_level_ppb is not None
+    )[:10]
+    assert [(each["ppb"], UUID(each["id"]), each["state"]) for each in summary["worst"]] == worst
+    expected = {
+        "components": {name: asdict(part) for name, part in trust.components.items()},
+        "compliance_ppb": trust.compliance_ppb,
+        "risk_avoided_nano_usd": trust.risk_avoided_nano_usd,
+        "bands": {band.value: count for band, count in sums.bands.items()},
+    }
+    for name in ("agents", "measured", "idle", "silent"):
+        expected[name] = getattr(sums, name)
+    for name in ("cost_nano_usd", "input_tokens", "output_tokens"):
+        expected[name] = getattr(sums, name)
+    assert {name: summary[name] for name in expected} == expected
+
+
+async def check(world: World, as_of: datetime) -> None:
+    """All that a tick wrote, and all that it left, equals the domain at its instant."""
+    seen = await look(world)
+    check_hours(seen)
+    assert set(seen.trust) == set(seen.agents)
+    verdicts = {
+        key: expected_trust(seen, key, as_of, world.settings.baseline_ppb) for key in seen.agents
+    }
+    for key, verdict in verdicts.items():
+        check_agent(seen, key, verdict, as_of)
+    for tenant in seen.current:
+        check_fleet(seen, verdicts, tenant, world.settings)
+        assert seen.current[tenant]["as_of"] == as_of
+    assert {key[0] for key in seen.agents} <= set(seen.current)
+
+
+# What happens: a history is a list of steps, and each step is a few numbers.
+
+CHANGES = ("suspend", "resume", "retire", "enrol", "edit", "edit", "suspend")
+WAITS = (
+    timedelta(microseconds=1),
+    timedelta(seconds=59),
+    timedelta(minutes=1),
+    timedelta(minutes=40),
+    timedelta(hours=6),
+    timedelta(hours=24),
+    timedelta(days=6),
+    timedelta(days=7),
+    timedelta(days=90),
+)
+SETTINGS = (
+    TrustSettings(),
+    TrustSettings(baseline_ppb=333_333_333),
+    TrustSettings(
+        baseline_ppb=1_000_000_000,
+        weights_ppb={
+            "agent_uptime": 100_000_001,
+            "policy_adherence": 333_333_333,
+            "sync_freshness": 466_666_665,
+            "risk_exposure": 100_000_001,
+        },
+    ),
+)
+seeds = st.integers(min_value=0, max_value=2**32)
+steps = st.one_of(
+    st.tuples(st.just("wait"), st.sampled_from(WAITS)),
+    st.tuples(st.just("deadline"), st.sampled_from([-1, 0, 1])),
+    st.tuples(st.just("send"), seeds, st.integers(min_value=1, max_value=120)),
+    st.tuples(st.just("send"), seeds, st.integers(min_value=1, max_value=120)),
+    st.tuples(st.just("race"), seeds, st.integers(min_value=1, max_value=60)),
+    st.tuples(st.just("hold"), seeds, st.integers(min_value=1, max_value=20)),
+    st.tuples(st.just("hold change"), seeds),
+    st.tuples(st.just("release"), st.booleans()),
+    st.tuples(st.just("operate"), seeds),
+    st.tuples(st.just("operate"), seeds),
+    st.tuples(st.just("delete"), seeds),
+    st.tuples(st.just("restart"), st.sampled_from([0, 0, 1, 2])),
+    st.tuples(st.just("tick"), st.sampled_from([0, 1])),
+)
+Steps = list[tuple[Any, ...]]
+
+
+class Play:
+    """Plays a history on a world."""
+
+    def __init__(self, world: World, agents: list[tuple[UUID, Agent]]) -> None:
+        self.world = world
+        self.agents = agents
+        self.sent: dict[UUID, list[Row]] = defaultdict(list)
+        self.changing = False  # whether a change of an agent is held open
+
+    async def run(self, history: Steps) -> None:
+        """Plays all steps, then ends what is open; checks after each tick."""
+        for tenant, one in self.agents:
+            await self.world.add(one, tenant=tenant)
+        for step in [*history, ("tick", 0)]:
+            await self.step(*step)
+            self.world.pass_time(timedelta(microseconds=1))
+        while self.world.held:
+            await self.step("release", True)
+        await self.step("tick", 1)
+
+    async def step(self, kind: str, *what: Any) -> None:
+        """One step."""
+        await getattr(self, kind.replace(" ", "_"))(*what)
+
+    async def wait(self, span: timedelta) -> None:
+        self.world.pass_time(span)
+
+    async def deadline(self, off: int) -> None:
+        """Moves to the next deadline of any agent, or a microsecond beside it."""
+        rows = await self.world.fetch(
+            "SELECT min(next_deadline_at) FROM agent_trust WHERE next_deadline_at > $1",
+            self.world.now,
+        )
+        if rows[0]["min"] is not None:
+            at = rows[0]["min"] + timedelta(microseconds=off)
+            self.world.now = max(self.world.now, at)
+            await self.tick(0)
+
+    async def tick(self, replica: int) -> None:
+        await check(self.world, await self.world.tick(replica))
+
+    def ids(self, tenant: UUID) -> list[UUID]:
+        """The tenant's agents, and one that nobody knows."""
+        return [one.id for owner, one in self.agents if owner == tenant] + [UUID(int=7)]
+
+    def requests(self, seed: int, count: int) -> tuple[UUID, list[list[Row]]]:
+        """New records of one tenant's agents, with some that were sent before."""
+        rng = Random(seed)
+        tenant = rng.choice(TENANTS)
+        ids = self.ids(tenant)
+        rows = random_records(rng, ids, self.world.now, count)
+        known = self.sent[tenant]
+        requests = random_requests(rng, rows, known)
+        known += rows
+        return tenant, requests
+
+    async def send(self, seed: int, count: int) -> None:
+        tenant, requests = self.requests(seed, count)
+        await self.world.deliver(requests, tenant)
+
+    async def race(self, seed: int, count: int) -> None:
+        """Records come while both replicas tick."""
+        tenant, requests = self.requests(seed, count)
+        await asyncio.gather(
+            self.world.tick(0), self.world.deliver(requests, tenant), self.world.tick(1)
+        )
+        await check(self.world, self.world.now)
+
+    async def hold(self, seed: int, count: int) -> None:
+        rng = Random(seed)
+        tenant = rng.choice(TENANTS)
+        await self.world.hold(random_records(rng, self.ids(tenant), self.world.now, count), tenant)
+
+    async def release(self, commit: bool) -> None:
+        if self.world.held:
+            await self.world.release(commit=commit)
+            self.changing = self.changing and bool(self.world.held)
+
+    async def hold_change(self, seed: int) -> None:
+        if not self.changing:  # a second one could wait for the first
+            self.changing = await self.change(seed, self.world.hold_change)
+
+    async def operate(self, seed: int) -> None:
+        if not self.changing:
+            await self.change(seed, self.world.operate)
+
+    async def change(self, seed: int, how: Any) -> bool:
+        """An operator does something to an agent, unless its state forbids it."""
+        rng = Random(seed)
+        tenant, one = rng.choice(self.agents)
+        try:
+            await how(one.id, rng.choice(CHANGES), tenant=tenant, **random_content(rng))
+        except (NotAllowedNow, NotFound):
+            return False
+        return True
+
+    async def delete(self, seed: int) -> None:
+        """Deletes an agent, which is refused if it ever reported, or adds one anew."""
+        if self.world.held:  # deleting waits for telemetry that is being stored
+            return
+        tenant, one = Random(seed).choice(self.agents)
+        if not await self.world.add(one, tenant=tenant):
+            await self.world.delete(one.id, tenant=tenant)
+
+    async def restart(self, number: int) -> None:
+        await self.world.restart(SETTINGS[number])
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> list[tuple[UUID, Agent]]:
+    """One to eight agents of two tenants, some of them in the catalogue only."""
+    rng = Random(draw(seeds))
+    made = []
+    for number in range(draw(st.integers(min_value=1, max_value=8))):
+        tenant = TENANTS[number % 3 == 2]
+        state = rng.choice([AgentState.ACTIVE, AgentState.ACTIVE, AgentState.CATALOG])
+        made.append((tenant, agent(number, tenant=tenant, state=state, **random_content(rng))))
+    return made
+
+
+async def play(world: World, fleet: list[tuple[UUID, Agent]], history: Steps) -> None:
+    """Plays one history from an empty database."""
+    world.settings = SETTINGS[0]
+    await world.open()
+    try:
+        await Play(world, fleet).run(history)
+    finally:
+        await world.close()
+
+
+@settings(max_examples=settings().max_examples * 2 // 5)  # each plays up to 26 steps
+@given(fleet=fleets(), history=st.lists(steps, min_size=4, max_size=24))
+def test_sql_and_domain_agree_on_every_digit(
+    stage: Stage, fleet: list[tuple[UUID, Agent]], history: Steps
+) -> None:
+    stage.runner.run(play(stage.world, fleet, history))
