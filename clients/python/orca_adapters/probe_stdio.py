@@ -48,6 +48,12 @@ class Start:
     folder: Path
     limits: Limits
 
+    @property
+    def arguments(self) -> list[str]:
+        """The command under its limits."""
+        ours = [sys.executable, "-I", "-m", "orca_adapters.probe_limits", self.limits.to_json()]
+        return [*ours, *self.command]
+
 
 @dataclass(slots=True)
 class Seen:
@@ -73,10 +79,9 @@ async def started(start: Start, seen: Seen) -> AsyncIterator[Streams]:
     Raises:
         OSError: If not even our own interpreter can be started there.
     """
-    arguments = [sys.executable, "-I", "-m", "orca_adapters.probe_limits"]
     with tempfile.TemporaryFile() as errors:
         process = await anyio.open_process(
-            [*arguments, start.limits.to_json(), *start.command],
+            start.arguments,
             stderr=errors,
             cwd=start.folder,
             env=start.environment,

@@ -76,6 +76,34 @@ class Outcome:
             self.errors.append({"row": row, "field": where, "reason": reason, "message": message})
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is sent.
+
+    Attributes:
+        source: The file.
+        plan: How a row becomes a record.
+        decision: How far times are moved.
+        batch_size: Records of one batch.
+    """
+
+    source: Path
+    plan: Plan
+    decision: Decision
+    batch_size: int
+
+    def batches(
+        self, outcome: Outcome, on_their_way: deque[list[int]]
+    ) -> Iterator[list[TelemetryRecord]]:
+        """The batches; notes broken rows, and the rows of each batch that is taken."""
+        shift_us = self.decision.shift_us
+        for numbers, records in _batches(
+            self.source, self.plan, shift_us, self.batch_size, outcome
+        ):
+            on_their_way.append(numbers)
+            yield records
+
+
 def decide(
     resume: ResumeFile, source: Path, agent: tuple[str, str], extent: Extent, end: End, anew: bool
 ) -> Decision:
@@ -135,27 +163,26 @@ def _default_shift_us(extent: Extent, end: End) -> int:
 
 async def send(
     client: Client,
-    source: Path,
-    plan: Plan,
-    decision: Decision,
+    series: Series,
     resume: ResumeFile,
-    *,
-    batch_size: int,
     stall_seconds: float,
     advance: Callable[[int], None],
 ) -> Outcome:
-    """Streams the series; what a break left unanswered is sent again by the client."""
-    outcome = Outcome()
+    """Streams the series; what a break left unanswered is sent again by the client.
+
+    Args:
+        client: Of the server.
+        series: What is sent.
+        resume: Where it is noted how far that is.
+        stall_seconds: How long to wait for a receipt.
+        advance: Told how many rows were answered.
+    """
+    outcome, decision = Outcome(), series.decision
     on_their_way: deque[list[int]] = deque()
-
-    def batches() -> Iterator[list[TelemetryRecord]]:
-        for numbers, records in _batches(source, plan, decision.shift_us, batch_size, outcome):
-            on_their_way.append(numbers)
-            yield records
-
     answered, saved_at = 0, time.monotonic()
     settings = StreamSettings(stall_seconds=stall_seconds)
-    async for receipt in client.telemetry.stream(batches(), settings):
+    batches = series.batches(outcome, on_their_way)
+    async for receipt in client.telemetry.stream(batches, settings):
         numbers = on_their_way.popleft()
         outcome.add(receipt, numbers)
         advance(numbers[-1] - answered)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orca.cli import backfill
-from orca.cli.backfill import End, Outcome
+from orca.cli.backfill import End, Outcome, Series
 from orca.cli.mapping import read_mapping
 from orca.cli.output import plain, table
 from orca.cli.progress import progress
@@ -33,42 +33,61 @@ _SHOWN_ERRORS = 20
 _Agent = Annotated[str, typer.Option("--agent", metavar="AGENT", help="NAME, TYPE/NAME or id.")]
 
 
+# Options of `import`.
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="A .csv with a header, or .jsonl.")]
+_Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="FIELD=COLUMN", help="Column of a field. May be repeated."),
+]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="The same value in every record."),
+]
+_Scale = Annotated[
+    list[str] | None,
+    typer.Option("--scale", metavar="FIELD=FACTOR", help="Such as latency_ms=1000: from s."),
+]
+_Zone = Annotated[str, typer.Option("--timezone", metavar="ZONE", help="Of times that name none.")]
+_EndAt = Annotated[
+    str | None,
+    typer.Option("--end-at", metavar="TIME", help="Move the series to end then; or: now."),
+]
+_NoShift = Annotated[bool, typer.Option("--no-shift", help="Keep all times.")]
+_Restart = Annotated[bool, typer.Option("--restart", help="Forget earlier runs: count it again.")]
+_StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Folder of the resume file.")]
+_Strict = Annotated[bool, typer.Option("--strict", help="Send nothing if any row is broken.")]
+_BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=1000, help="Rows per batch.")]
+
+# Options of `send`.
+_Reporter = Annotated[str, typer.Option("--agent", metavar="AGENT", help="NAME, TYPE/NAME or id.")]
+_Operations = Annotated[int, typer.Option("--operations", min=0, help="That ended.")]
+_Errors = Annotated[int, typer.Option("--errors", min=0, help="That failed.")]
+_Violations = Annotated[int, typer.Option("--violations", min=0, help="Of policy.")]
+_Latency = Annotated[float | None, typer.Option("--latency-ms", min=0, help="Mean, milliseconds.")]
+_Cost = Annotated[float | None, typer.Option("--cost-usd", min=0, help="Of all together.")]
+_ObservedAt = Annotated[
+    str | None, typer.Option("--observed-at", metavar="TIME", help="Default: now.")
+]
+_Id = Annotated[str, typer.Option("--id", help="Yours; a repeated one is counted once.")]
+_Stdin = Annotated[bool, typer.Option("--stdin", help="Read records from standard input instead.")]
+
+
 @telemetry_app.command("import")
 @command
 async def import_(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv with a header, or .jsonl.")],
+    file: _File,
     agent: _Agent,
-    map: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="FIELD=COLUMN", help="Column of a field. May be repeated."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="The same value in every record."),
-    ] = None,
-    scale: Annotated[
-        list[str] | None,
-        typer.Option("--scale", metavar="FIELD=FACTOR", help="Such as latency_ms=1000: from s."),
-    ] = None,
-    timezone: Annotated[
-        str, typer.Option("--timezone", metavar="ZONE", help="Of times that name none.")
-    ] = "UTC",
-    end_at: Annotated[
-        str | None,
-        typer.Option("--end-at", metavar="TIME", help="Move the series to end then; or: now."),
-    ] = None,
-    no_shift: Annotated[bool, typer.Option("--no-shift", help="Keep all times.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Forget earlier runs: count it again.")
-    ] = False,
-    state_dir: Annotated[
-        Path | None, typer.Option("--state-dir", help="Folder of the resume file.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Send nothing if any row is broken.")
-    ] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=1000)] = 500,
+    map: _Map = None,
+    set_: _Set = None,
+    scale: _Scale = None,
+    timezone: _Zone = "UTC",
+    end_at: _EndAt = None,
+    no_shift: _NoShift = False,
+    restart: _Restart = False,
+    state_dir: _StateDir = None,
+    strict: _Strict = False,
+    batch_size: _BatchSize = 500,
 ) -> None:
     """Import a time series as telemetry of one agent.
 
@@ -91,17 +110,10 @@ async def import_(
     name = f"{found.type}/{found.name}"
     decision = backfill.decide(resume, file, (found.id, name), extent, end, restart)
     _announce(session, decision, resume)
+    series = Series(file, plan, decision, batch_size)
     with progress(session.printer, file.name, extent.rows) as advance:
-        outcome = await backfill.send(
-            session.client,
-            file,
-            plan,
-            decision,
-            resume,
-            batch_size=batch_size,
-            stall_seconds=session.timeout or _STALL_SECONDS,
-            advance=advance,
-        )
+        stall_seconds = session.timeout or _STALL_SECONDS
+        outcome = await backfill.send(session.client, series, resume, stall_seconds, advance)
     _conclude(session, outcome, decision, resume)
 
 
@@ -109,23 +121,15 @@ async def import_(
 @command
 async def send(
     session: Session,
-    agent: Annotated[
-        str, typer.Option("--agent", metavar="AGENT", help="NAME, TYPE/NAME or id.")
-    ] = "",
-    operations: Annotated[int, typer.Option("--operations", min=0, help="That ended.")] = 1,
-    errors: Annotated[int, typer.Option("--errors", min=0, help="That failed.")] = 0,
-    violations: Annotated[int, typer.Option("--violations", min=0, help="Of policy.")] = 0,
-    latency_ms: Annotated[
-        float | None, typer.Option("--latency-ms", min=0, help="Mean, milliseconds.")
-    ] = None,
-    cost_usd: Annotated[float | None, typer.Option("--cost-usd", min=0)] = None,
-    observed_at: Annotated[
-        str | None, typer.Option("--observed-at", metavar="TIME", help="Default: now.")
-    ] = None,
-    id: Annotated[str, typer.Option("--id", help="Yours; a repeated one is counted once.")] = "",
-    stdin: Annotated[
-        bool, typer.Option("--stdin", help="Read records from standard input instead.")
-    ] = False,
+    agent: _Reporter = "",
+    operations: _Operations = 1,
+    errors: _Errors = 0,
+    violations: _Violations = 0,
+    latency_ms: _Latency = None,
+    cost_usd: _Cost = None,
+    observed_at: _ObservedAt = None,
+    id: _Id = "",
+    stdin: _Stdin = False,
 ) -> None:
     """Send one record, or records as JSON from standard input.
 
@@ -134,28 +138,32 @@ async def send(
 
     Example: orca telemetry send --agent weather --operations 10 --errors 1
     """
-    agent_id = ""
-    if agent:
-        agent_id = (await session.client.agents.find(agent, timeout=session.timeout)).id
-    if stdin:
-        records = _from_json(sys.stdin.read(), agent_id)
-    elif not agent_id:
+    if not (agent or stdin):
         raise typer.BadParameter("Name the agent: --agent AGENT.")
-    else:
-        record = TelemetryRecord(
-            agent_id=agent_id,
-            observed_at=timestamp(_observed_at(observed_at)),
-            id=id,
-            operations=operations,
-            errors=errors,
-            violations=violations,
-            latency_ms=latency_ms,
-            cost_usd=cost_usd,
-        )
-        records = [record]
+    record = TelemetryRecord(
+        observed_at=timestamp(_observed_at(observed_at)),
+        id=id,
+        operations=operations,
+        errors=errors,
+        violations=violations,
+        latency_ms=latency_ms,
+        cost_usd=cost_usd,
+    )
+    records = _from_json(sys.stdin.read()) if stdin else [record]
+    await _name_agent(session, records, agent)
     stored = await session.client.telemetry.record(records, timeout=session.timeout)
     text = f"{stored.accepted} accepted, {stored.duplicates} duplicates"
     session.printer.show(plain(stored), Text(text))
+
+
+async def _name_agent(session: Session, records: list[TelemetryRecord], agent: str) -> None:
+    """Fills in the agent where a record names none."""
+    if not agent:
+        return
+    agent_id = (await session.client.agents.find(agent, timeout=session.timeout)).id
+    for record in records:
+        if not record.agent_id and not record.HasField("agent"):
+            record.agent_id = agent_id
 
 
 def _observed_at(text: str | None) -> datetime:
@@ -167,7 +175,7 @@ def _observed_at(text: str | None) -> datetime:
         raise typer.BadParameter(f"--observed-at: {error}.") from error
 
 
-def _from_json(text: str, agent_id: str) -> list[TelemetryRecord]:
+def _from_json(text: str) -> list[TelemetryRecord]:
     try:
         content = json.loads(text)
         if isinstance(content, dict):
@@ -175,9 +183,6 @@ def _from_json(text: str, agent_id: str) -> list[TelemetryRecord]:
         request = ParseDict({"records": content}, RecordTelemetryRequest())
     except (ValueError, ParseError) as error:
         raise ConfigurationError(f"Standard input: {error}", reason="INPUT_INVALID") from error
-    for record in request.records:
-        if agent_id and not record.agent_id and not record.HasField("agent"):
-            record.agent_id = agent_id
     return list(request.records)
 
 
