@@ -438,3 +438,43 @@ def test_trust_says_the_same_in_each_form(address: str) -> None:
     assert "points" in _json(
         "trust", "history", "trusted", "--since", "2026-01-01", address=address
     )
+
+
+def test_mcp_servers_are_probed_and_reported(address: str, tmp_path: Path) -> None:
+    config = tmp_path / "probe.yaml"
+    servers = Path(__file__).parents[1] / "mcp_servers"
+    good, broken = servers / "good.py", servers / "broken.py"
+    config.write_text(
+        "agents:\n"
+        f"  - {{agent: mcp/cli-good, command: {sys.executable}, args: [{good}]}}\n"
+        f"  - {{agent: mcp/cli-bad, command: {sys.executable}, args: [{broken}, exits]}}\n"
+        "  - {agent: mcp/cli-missing, command: no-such-program-of-orca}\n"
+    )
+    found = _json("probe", config, address=address)["probes"]
+    states = {each["agent"]: (each["state"], each["reported"]) for each in found}
+    assert states == {
+        "mcp/cli-good": ("speaks-mcp", True),
+        "mcp/cli-bad": ("unreachable", True),
+        "mcp/cli-missing": ("not-tried", False),
+    }
+    text = _done("agents", "get", "cli-good", address=address)
+    assert "1.2.3" in text
+    assert "forecast" in text
+    named = subprocess.run(
+        [sys.executable, "-m", "orca_adapters.probe", str(config)],
+        env={"PATH": os.environ["PATH"], "ORCA_ADDRESS": address},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "speaks-mcp" in named.stdout
+    assert "no configuration" in named.stdout
+    assert named.stderr == ""
+
+
+def test_a_probe_that_cannot_be_reported_fails(address: str, tmp_path: Path) -> None:
+    config = tmp_path / "probe.yaml"
+    config.write_text("agents: [{agent: mcp/nobody-knows}]")
+    result = _orca("probe", config, address=address)
+    assert result.returncode == 1
+    assert "AGENT_NOT_FOUND" in result.stdout
