@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca_server.domain.errors import InvalidRequest
+from orca_server.domain.filter_fields import AGENT_FIELDS, Kind
 from orca_server.domain.filtering import (
-    AGENT_FIELDS,
     And,
     Comparison,
-    Kind,
     Node,
     Not,
     Or,

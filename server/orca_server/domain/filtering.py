@@ -19,44 +19,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import StrEnum
 from uuid import UUID
 
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from orca_server.domain.errors import FieldViolation, InvalidRequest
+from orca_server.domain.filter_fields import AGENT_FIELDS, Field, Kind
 
 MAX_LENGTH = 4000
 MAX_DEPTH = 50
 MAX_COMPARISONS = 100
 _LARGEST = Decimal(10) ** 18
-
-
-class Kind(StrEnum):
-    """What a field holds, and so which comparisons it knows."""
-
-    TEXT = "text"
-    CHOICE = "choice"
-    ID = "id"
-    NUMBER = "number"
-    TIME = "time"
-    LABELS = "labels"
-    LIST = "list"
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field that can be filtered.
-
-    Attributes:
-        choices: For CHOICE: what may be asked for, as people write it.
-        prefix: For CHOICE: what the API puts before it, such as `STATE_`.
-    """
-
-    kind: Kind
-    choices: tuple[str, ...] = ()
-    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,31 +75,6 @@ class Or:
 
 
 Node = Comparison | Not | And | Or
-
-AGENT_FIELDS: Mapping[str, Field] = {
-    "id": Field(Kind.ID),
-    "type": Field(Kind.TEXT),
-    "name": Field(Kind.TEXT),
-    "display_name": Field(Kind.TEXT),
-    "description": Field(Kind.TEXT),
-    "state": Field(Kind.CHOICE, ("CATALOG", "ACTIVE", "SUSPENDED", "RETIRED"), "STATE_"),
-    "source": Field(Kind.TEXT),
-    "owner": Field(Kind.TEXT),
-    "version": Field(Kind.TEXT),
-    "criticality": Field(Kind.CHOICE, ("LOW", "NORMAL", "CRITICAL"), "CRITICALITY_"),
-    "labels": Field(Kind.LABELS),
-    "capabilities": Field(Kind.LIST),
-    "trust_level": Field(Kind.NUMBER),
-    "trust_state": Field(Kind.CHOICE, ("MEASURED", "IDLE", "SILENT", "UNMEASURED"), "TRUST_STATE_"),
-    "health": Field(Kind.CHOICE, ("HEALTHY", "DEGRADED", "CRITICAL"), "HEALTH_"),
-    "health_score": Field(Kind.NUMBER),
-    "last_seen_at": Field(Kind.TIME),
-    "operations": Field(Kind.NUMBER),
-    "errors": Field(Kind.NUMBER),
-    "violations": Field(Kind.NUMBER),
-    "created_at": Field(Kind.TIME),
-    "updated_at": Field(Kind.TIME),
-}
 
 _OPERATORS = {
     Kind.TEXT: ("=", "!=", ":"),
