@@ -24,7 +24,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from orca_server.domain.errors import Overloaded, Unavailable
 from orca_server.domain.telemetry import Row
 from orca_server.store.database import Database
-from orca_server.store.telemetry import Stored, store_rows
+from orca_server.store.telemetry import PartitionMissing, Stored, store_rows
 
 BATCH_ROWS = 2_000
 LINGER_ABOVE = 24  # submissions under way
@@ -245,7 +245,10 @@ class Ingest:
             stored = await self._execute(batch)
         except Unavailable as error:
             _fail(batch, error)
+        except PartitionMissing:
+            await self._divide(batch, _day_is_missing())
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            log.error("the database refused a batch", sqlstate=error.sqlstate, requests=len(batch))
             await self._divide(batch, error)
         except asyncpg.PostgresError as error:  # a fault of ours: loud, and the others go on
             log.exception("storing telemetry failed", sqlstate=error.sqlstate)
@@ -253,8 +256,7 @@ class Ingest:
         else:
             self._answer(batch, stored)
 
-    async def _divide(self, batch: list[_Submission], error: asyncpg.PostgresError) -> None:
-        log.error("the database refused a batch", sqlstate=error.sqlstate, requests=len(batch))
+    async def _divide(self, batch: list[_Submission], error: Exception) -> None:
         if len(batch) == 1:
             _fail(batch, error)
             return
@@ -314,6 +316,15 @@ def _outcome(submission: _Submission, stored: Stored, start: int, end: int) -> O
         return Outcome(0, 0, unknown, retired)
     accepted = bisect_left(stored.positions, end) - bisect_left(stored.positions, start)
     return Outcome(accepted, count - accepted - len(unknown) - len(retired), unknown, retired)
+
+
+def _day_is_missing() -> Unavailable:
+    return Unavailable(
+        "DATABASE_UNAVAILABLE",
+        "The partition for a day of these records is in the making; nothing was stored.",
+        {"cause": "PartitionMissing"},
+        retry_after_seconds=1.0,
+    )
 
 
 def _fail(batch: list[_Submission], error: Exception) -> None:

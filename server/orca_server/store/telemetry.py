@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
 from asyncpg import Connection, Record
 
 from orca_server.domain.telemetry import Row
 from orca_server.store.queries import QUERIES
 
 LAST_KEY = UUID(int=2**128 - 1)
+
+
+class PartitionMissing(Exception):
+    """The day of some row has no partition yet; nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,17 @@ async def store_rows(
         tenants: Tenant of each row.
         rows: The rows.
         requests: Request of each row, negative if that request wants all or nothing.
+
+    Raises:
+        PartitionMissing: If a row's day has none; nothing was stored.
     """
     columns = list(zip(*rows, strict=True))
-    record = await connection.fetchrow(QUERIES["store_telemetry"], tenants, *columns, requests)
+    try:
+        record = await connection.fetchrow(QUERIES["store_telemetry"], tenants, *columns, requests)
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name is not None:
+            raise
+        raise PartitionMissing from error
     return Stored(
         all_stored=record["stored"] == len(rows),
         positions=tuple(sorted(_from_zero(record["positions"]))),
