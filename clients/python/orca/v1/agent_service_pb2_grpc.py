@@ -139,6 +139,7 @@ class AgentServiceServicer:
         * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
         * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
         take a new one.
+        * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,6 +188,7 @@ class AgentServiceServicer:
         change it there.
         * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`, `AGENT_NOT_ALLOWED`): the token may not
         change this field or this agent.
+        * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,6 +289,7 @@ class AgentServiceServicer:
 
         Errors:
 
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): no records, or too many.
         * `INVALID_ARGUMENT` (`TELEMETRY_INVALID`): nothing was stored; each field violation
         names index, field and reason. An unknown or retired agent is one. Correct or leave
         out those records and send the others again.
@@ -334,10 +337,13 @@ class AgentServiceServicer:
 
         Errors:
 
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
         * `FAILED_PRECONDITION` (`REGISTRY_FILE_INVALID`): nothing was changed; each field
         violation names line and key.
         * `FAILED_PRECONDITION` (`REGISTRY_FILE_MISSING`): the file is not there, or cannot be
         read; nothing was changed.
+        * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+        retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -351,9 +357,12 @@ class AgentServiceServicer:
 
         Errors:
 
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
         * `INVALID_ARGUMENT` (`DOCUMENT_INVALID`): it is neither JSON nor YAML, or no known
         form; the message says where. Nothing was imported.
         * `INVALID_ARGUMENT` (`DOCUMENT_TOO_LARGE`): more than 1,000 entries; split it.
+        * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+        retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,6 +52,7 @@ class AgentServiceStub:
     * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
     * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
       take a new one.
+    * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_pb2.Agent]
     """Returns one agent. Idempotent. Callers: viewers.
@@ -88,6 +89,7 @@ class AgentServiceStub:
       change it there.
     * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`, `AGENT_NOT_ALLOWED`): the token may not
       change this field or this agent.
+    * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _empty_pb2.Empty]
     """Deletes an agent that never reported; one that did is evidence: retire it. Not
@@ -160,6 +162,7 @@ class AgentServiceStub:
 
     Errors:
 
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): no records, or too many.
     * `INVALID_ARGUMENT` (`TELEMETRY_INVALID`): nothing was stored; each field violation
       names index, field and reason. An unknown or retired agent is one. Correct or leave
       out those records and send the others again.
@@ -195,10 +198,13 @@ class AgentServiceStub:
 
     Errors:
 
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
     * `FAILED_PRECONDITION` (`REGISTRY_FILE_INVALID`): nothing was changed; each field
       violation names line and key.
     * `FAILED_PRECONDITION` (`REGISTRY_FILE_MISSING`): the file is not there, or cannot be
       read; nothing was changed.
+    * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+      retry.
     """
     ImportAgents: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ImportAgentsRequest, _agent_service_pb2.ImportAgentsResponse]
     """Imports entries of public registries into the catalogue: a document of the official
@@ -208,9 +214,12 @@ class AgentServiceStub:
 
     Errors:
 
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
     * `INVALID_ARGUMENT` (`DOCUMENT_INVALID`): it is neither JSON nor YAML, or no known
       form; the message says where. Nothing was imported.
     * `INVALID_ARGUMENT` (`DOCUMENT_TOO_LARGE`): more than 1,000 entries; split it.
+    * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+      retry.
     """
 
 @_typing.type_check_only
@@ -235,6 +244,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
     * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
     * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
       take a new one.
+    * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_pb2.Agent]  # type: ignore[assignment]
     """Returns one agent. Idempotent. Callers: viewers.
@@ -271,6 +281,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
       change it there.
     * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`, `AGENT_NOT_ALLOWED`): the token may not
       change this field or this agent.
+    * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes an agent that never reported; one that did is evidence: retire it. Not
@@ -343,6 +354,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     Errors:
 
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): no records, or too many.
     * `INVALID_ARGUMENT` (`TELEMETRY_INVALID`): nothing was stored; each field violation
       names index, field and reason. An unknown or retired agent is one. Correct or leave
       out those records and send the others again.
@@ -378,10 +390,13 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     Errors:
 
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
     * `FAILED_PRECONDITION` (`REGISTRY_FILE_INVALID`): nothing was changed; each field
       violation names line and key.
     * `FAILED_PRECONDITION` (`REGISTRY_FILE_MISSING`): the file is not there, or cannot be
       read; nothing was changed.
+    * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+      retry.
     """
     ImportAgents: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ImportAgentsRequest, _agent_service_pb2.ImportAgentsResponse]  # type: ignore[assignment]
     """Imports entries of public registries into the catalogue: a document of the official
@@ -391,9 +406,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     Errors:
 
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
     * `INVALID_ARGUMENT` (`DOCUMENT_INVALID`): it is neither JSON nor YAML, or no known
       form; the message says where. Nothing was imported.
     * `INVALID_ARGUMENT` (`DOCUMENT_TOO_LARGE`): more than 1,000 entries; split it.
+    * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+      retry.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -421,6 +439,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         * `ALREADY_EXISTS` (`AGENT_RETIRED`): they belong to a retired agent; resume that one.
         * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another agent before;
           take a new one.
+        * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
 
     @_abc_1.abstractmethod
@@ -475,6 +494,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
           change it there.
         * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`, `AGENT_NOT_ALLOWED`): the token may not
           change this field or this agent.
+        * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
 
     @_abc_1.abstractmethod
@@ -589,6 +609,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
 
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): no records, or too many.
         * `INVALID_ARGUMENT` (`TELEMETRY_INVALID`): nothing was stored; each field violation
           names index, field and reason. An unknown or retired agent is one. Correct or leave
           out those records and send the others again.
@@ -642,10 +663,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
 
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
         * `FAILED_PRECONDITION` (`REGISTRY_FILE_INVALID`): nothing was changed; each field
           violation names line and key.
         * `FAILED_PRECONDITION` (`REGISTRY_FILE_MISSING`): the file is not there, or cannot be
           read; nothing was changed.
+        * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+          retry.
         """
 
     @_abc_1.abstractmethod
@@ -661,9 +685,12 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
 
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the reason is out of bounds.
         * `INVALID_ARGUMENT` (`DOCUMENT_INVALID`): it is neither JSON nor YAML, or no known
           form; the message says where. Nothing was imported.
         * `INVALID_ARGUMENT` (`DOCUMENT_TOO_LARGE`): more than 1,000 entries; split it.
+        * `ABORTED` (`INVENTORY_CHANGED`): agents were created meanwhile, nothing was changed;
+          retry.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
