@@ -1,7 +1,9 @@
 """The language of filters: what is read, what is refused, and that nothing breaks it."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -181,3 +183,11 @@ def test_long_filters_end_in_an_answer(unit: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse((unit * 4000)[:4000])
     assert caught.value.reason == "FILTER_INVALID"
+
+
+def test_the_examples_of_the_documentation_are_filters() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "inventory.md").read_text(encoding="utf-8")
+    rows = [line for line in page.split("## Filters")[1].splitlines() if line.startswith("| `")]
+    examples = [text for row in rows for text in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert len(examples) >= 10
+    assert all(parse(text) is not None for text in examples)

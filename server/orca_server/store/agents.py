@@ -40,8 +40,10 @@ class Taken:
     source: Source
 
 
-def agent_missing(what: str) -> NotFound:
-    """The error for an agent that is not there; `what` is its id or its type and name."""
+def agent_missing(what: UUID | str) -> NotFound:
+    """The error for an agent that is not there, by its id, or by type and name together."""
+    if isinstance(what, UUID):
+        return NotFound("AGENT_NOT_FOUND", f"No agent has id '{what}'.", {"agent_id": str(what)})
     return NotFound("AGENT_NOT_FOUND", f"There is no agent '{what}'.", {"agent": what})
 
 
@@ -53,7 +55,7 @@ async def get_agent(db: Connection, tenant_id: UUID, agent_id: UUID) -> Record:
     """
     row = await db.fetchrow(filter_sql.ONE_AGENT, tenant_id, agent_id)
     if row is None:
-        raise agent_missing(str(agent_id))
+        raise agent_missing(agent_id)
     return row
 
 
@@ -67,7 +69,7 @@ async def get_agents(db: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> li
     by_id = {row["id"]: row for row in rows}
     for one in ids:
         if one not in by_id:
-            raise agent_missing(str(one))
+            raise agent_missing(one)
     return [by_id[one] for one in ids]
 
 
@@ -107,7 +109,7 @@ async def lock_agent(tx: Connection, tenant_id: UUID, agent_id: UUID) -> tuple[A
     """
     row = await tx.fetchrow(QUERIES["lock_agent"], tenant_id, agent_id)
     if row is None:
-        raise agent_missing(str(agent_id))
+        raise agent_missing(agent_id)
     return agent_of(row), row["read_at"]
 
 
