@@ -14,6 +14,7 @@ from orca.v1 import agent_pb2, telemetry_pb2, trust_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
+from orca_server.store.queries import QUERIES
 from tests.inventory import (
     ABORTED,
     DENIED,
@@ -445,6 +446,27 @@ async def test_a_deletion_gives_up_where_telemetry_never_pauses(
 
 async def _outcome(call: Any) -> tuple[grpc.StatusCode, str]:
     return await refused(call)
+
+
+async def test_a_tick_under_way_leaves_nothing_of_a_deleted_agent(
+    agents_stub: AgentServiceStub, sql: Any
+) -> None:
+    made = await create(agents_stub, "a")
+    async with sql.transaction():
+        await sql.fetchval(QUERIES["lock_tick"])  # as a tick that has read the agent
+        deletion = asyncio.ensure_future(agents_stub.DeleteAgent(pb.DeleteAgentRequest(id=made.id)))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+        while not await sql.fetchval(waiting):  # noqa: ASYNC110 - another process waits
+            await asyncio.sleep(0.01)
+        await sql.execute(
+            "INSERT INTO agent_trust (tenant_id, agent_id, state, operations, errors, violations,"
+            " blocked_violations, latency_us, latency_operations, cost_nano_usd, input_tokens,"
+            " output_tokens, recent_operations, recent_errors, in_fleet, criticality, cause, as_of)"
+            " SELECT tenant_id, id, 'unmeasured', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, true,"
+            " 'normal', 'operator', now() FROM agents ON CONFLICT DO NOTHING"
+        )
+    await deletion
+    assert await sql.fetchval("SELECT count(*) FROM agent_trust") == 0
 
 
 async def test_no_record_is_left_without_its_agent_when_deleting_under_load(

@@ -21,7 +21,7 @@ from orca_server.domain.agents import (
 )
 from orca_server.domain.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from orca_server.domain.filtering import Node
-from orca_server.store import audit, filter_sql
+from orca_server.store import audit, filter_sql, trust
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection, Record
 from orca_server.store.queries import QUERIES
@@ -205,9 +205,10 @@ async def mark(tx: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> None:
 
 
 async def lock_for_deletion(tx: Connection, tenant_id: UUID, agent_id: UUID) -> Agent:
-    """One agent, locked, while no telemetry can be stored until the transaction ends.
+    """One agent, locked, while nothing can be stored or computed of it until the transaction ends.
 
-    The table first, then the row: ingest takes its locks in this order.
+    First the tick's lock, for a tick that read the agent before would write its trust after it
+    is gone; then the table, then the row: ingest takes its locks in this order.
 
     Raises:
         NotFound: If there is none of this id.
@@ -215,12 +216,13 @@ async def lock_for_deletion(tx: Connection, tenant_id: UUID, agent_id: UUID) -> 
     """
     await tx.execute(QUERIES["limit_lock_wait"])
     try:
+        await trust.lock_tick(tx, wait=True)
         await tx.execute(QUERIES["hold_telemetry"])
         return (await lock_agent(tx, tenant_id, agent_id))[0]
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable(
             "DATABASE_UNAVAILABLE",
-            "Telemetry is being stored without a pause; try again.",
+            "Telemetry is being stored, or trust computed, without a pause; try again.",
             {"cause": "a lock could not be had in time"},
             retry_after_seconds=BUSY_SECONDS,
         ) from error
