@@ -4,7 +4,8 @@ The clock is made up: `World.now` is the instant of operators and ticks.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -23,6 +24,7 @@ from orca_server.store import agents as store
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection, Database, connect
 from orca_server.store.telemetry import store_rows
+from tests.servers import PostgresServer
 
 START = datetime(2026, 3, 2, 0, 30, tzinfo=UTC)
 OTHER_TENANT = UUID("00000000-0000-0000-0000-000000000002")
@@ -345,3 +347,20 @@ def random_requests(rng: Random, rows: Sequence[Row], known: Sequence[Row]) -> l
         requests.append(pile[:size])
         pile = pile[size:]
     return requests
+
+
+@dataclass(slots=True)
+class Stage:
+    """A world and the loop in which it lives, for tests that are not async themselves."""
+
+    world: World
+    runner: asyncio.Runner
+
+
+@contextmanager
+def staged(postgres: PostgresServer, template: str) -> Iterator[Stage]:
+    """One database for many histories; each starts by emptying it."""
+    with postgres.database(template) as url, asyncio.Runner() as runner:
+        world = World(url)
+        runner.run(world.prepare())
+        yield Stage(world, runner)

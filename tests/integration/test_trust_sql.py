@@ -1,21 +1,16 @@
 """The tick's SQL is the domain, digit by digit, over random histories on the real database."""
 
-import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from orca_server.domain.agents import Agent, AgentState
-from orca_server.domain.errors import NotAllowedNow, NotFound
 from orca_server.domain.fleet_trust import (
     CRITICALITY_WEIGHTS,
     FleetSums,
@@ -23,7 +18,6 @@ from orca_server.domain.fleet_trust import (
     score_fleet,
 )
 from orca_server.domain.numbers import saturated
-from orca_server.domain.telemetry import Row
 from orca_server.domain.trust import (
     AgentHour,
     AgentTrust,
@@ -34,14 +28,8 @@ from orca_server.domain.trust import (
     band_of,
     evaluate,
 )
-from tests.histories import (
-    TENANTS,
-    World,
-    agent,
-    random_content,
-    random_records,
-    random_requests,
-)
+from tests.histories import Stage, World, staged
+from tests.plays import Fleet, Steps, fleets, histories, play
 from tests.servers import PostgresServer
 
 FACTS = tuple(f.name for f in fields(Facts))
@@ -58,21 +46,11 @@ MINUTE = timedelta(minutes=1)
 Key = tuple[UUID, UUID]
 
 
-@dataclass(slots=True)
-class Stage:
-    """A world and the loop in which it lives, for tests that are not async themselves."""
-
-    world: World
-    runner: asyncio.Runner
-
-
 @pytest.fixture(scope="module")
 def stage(postgres: PostgresServer, template: str) -> Iterator[Stage]:
-    """One database for all examples of this module; each starts by emptying it."""
-    with postgres.database(template) as url, asyncio.Runner() as runner:
-        world = World(url)
-        runner.run(world.prepare())
-        yield Stage(world, runner)
+    """One database for all examples of this module."""
+    with staged(postgres, template) as made:
+        yield made
 
 
 # What is in the database, as values of the domain.
@@ -291,9 +269,9 @@ def check_fleet(
     assert {name: summary[name] for name in expected} == expected
 
 
-async def check(world: World, as_of: datetime) -> None:
+async def check(world: World) -> None:
     """All that a tick wrote, and all that it left, equals the domain at its instant."""
-    seen = await look(world)
+    seen, as_of = await look(world), world.now
     check_hours(seen)
     assert set(seen.trust) == set(seen.agents)
     verdicts = {
@@ -307,185 +285,7 @@ async def check(world: World, as_of: datetime) -> None:
     assert {key[0] for key in seen.agents} <= set(seen.current)
 
 
-# What happens: a history is a list of steps, and each step is a few numbers.
-
-CHANGES = ("suspend", "resume", "retire", "enrol", "edit", "edit", "suspend")
-WAITS = (
-    timedelta(microseconds=1),
-    timedelta(seconds=59),
-    timedelta(minutes=1),
-    timedelta(minutes=40),
-    timedelta(hours=6),
-    timedelta(hours=24),
-    timedelta(days=6),
-    timedelta(days=7),
-    timedelta(days=90),
-)
-SETTINGS = (
-    TrustSettings(),
-    TrustSettings(baseline_ppb=333_333_333),
-    TrustSettings(
-        baseline_ppb=1_000_000_000,
-        weights_ppb={
-            "agent_uptime": 100_000_001,
-            "policy_adherence": 333_333_333,
-            "sync_freshness": 466_666_665,
-            "risk_exposure": 100_000_001,
-        },
-    ),
-)
-seeds = st.integers(min_value=0, max_value=2**32)
-steps = st.one_of(
-    st.tuples(st.just("wait"), st.sampled_from(WAITS)),
-    st.tuples(st.just("deadline"), st.sampled_from([-1, 0, 1])),
-    st.tuples(st.just("send"), seeds, st.integers(min_value=1, max_value=120)),
-    st.tuples(st.just("send"), seeds, st.integers(min_value=1, max_value=120)),
-    st.tuples(st.just("race"), seeds, st.integers(min_value=1, max_value=60)),
-    st.tuples(st.just("hold"), seeds, st.integers(min_value=1, max_value=20)),
-    st.tuples(st.just("hold change"), seeds),
-    st.tuples(st.just("release"), st.booleans()),
-    st.tuples(st.just("operate"), seeds),
-    st.tuples(st.just("operate"), seeds),
-    st.tuples(st.just("delete"), seeds),
-    st.tuples(st.just("restart"), st.sampled_from([0, 0, 1, 2])),
-    st.tuples(st.just("tick"), st.sampled_from([0, 1])),
-)
-Steps = list[tuple[Any, ...]]
-
-
-class Play:
-    """Plays a history on a world."""
-
-    def __init__(self, world: World, agents: list[tuple[UUID, Agent]]) -> None:
-        self.world = world
-        self.agents = agents
-        self.sent: dict[UUID, list[Row]] = defaultdict(list)
-        self.changing = False  # whether a change of an agent is held open
-
-    async def run(self, history: Steps) -> None:
-        """Plays all steps, then ends what is open; checks after each tick."""
-        for tenant, one in self.agents:
-            await self.world.add(one, tenant=tenant)
-        for step in [*history, ("tick", 0)]:
-            await self.step(*step)
-            self.world.pass_time(timedelta(microseconds=1))
-        while self.world.held:
-            await self.step("release", True)
-        await self.step("tick", 1)
-
-    async def step(self, kind: str, *what: Any) -> None:
-        """One step."""
-        await getattr(self, kind.replace(" ", "_"))(*what)
-
-    async def wait(self, span: timedelta) -> None:
-        self.world.pass_time(span)
-
-    async def deadline(self, off: int) -> None:
-        """Moves to the next deadline of any agent, or a microsecond beside it."""
-        rows = await self.world.fetch(
-            "SELECT min(next_deadline_at) FROM agent_trust WHERE next_deadline_at > $1",
-            self.world.now,
-        )
-        if rows[0]["min"] is not None:
-            at = rows[0]["min"] + timedelta(microseconds=off)
-            self.world.now = max(self.world.now, at)
-            await self.tick(0)
-
-    async def tick(self, replica: int) -> None:
-        await check(self.world, await self.world.tick(replica))
-
-    def ids(self, tenant: UUID) -> list[UUID]:
-        """The tenant's agents, and one that nobody knows."""
-        return [one.id for owner, one in self.agents if owner == tenant] + [UUID(int=7)]
-
-    def requests(self, seed: int, count: int) -> tuple[UUID, list[list[Row]]]:
-        """New records of one tenant's agents, with some that were sent before."""
-        rng = Random(seed)
-        tenant = rng.choice(TENANTS)
-        ids = self.ids(tenant)
-        rows = random_records(rng, ids, self.world.now, count)
-        known = self.sent[tenant]
-        requests = random_requests(rng, rows, known)
-        known += rows
-        return tenant, requests
-
-    async def send(self, seed: int, count: int) -> None:
-        tenant, requests = self.requests(seed, count)
-        await self.world.deliver(requests, tenant)
-
-    async def race(self, seed: int, count: int) -> None:
-        """Records come while both replicas tick."""
-        tenant, requests = self.requests(seed, count)
-        await asyncio.gather(
-            self.world.tick(0), self.world.deliver(requests, tenant), self.world.tick(1)
-        )
-        await check(self.world, self.world.now)
-
-    async def hold(self, seed: int, count: int) -> None:
-        rng = Random(seed)
-        tenant = rng.choice(TENANTS)
-        await self.world.hold(random_records(rng, self.ids(tenant), self.world.now, count), tenant)
-
-    async def release(self, commit: bool) -> None:
-        if self.world.held:
-            await self.world.release(commit=commit)
-            self.changing = self.changing and bool(self.world.held)
-
-    async def hold_change(self, seed: int) -> None:
-        if not self.changing:  # a second one could wait for the first
-            self.changing = await self.change(seed, self.world.hold_change)
-
-    async def operate(self, seed: int) -> None:
-        if not self.changing:
-            await self.change(seed, self.world.operate)
-
-    async def change(self, seed: int, how: Any) -> bool:
-        """An operator does something to an agent, unless its state forbids it."""
-        rng = Random(seed)
-        tenant, one = rng.choice(self.agents)
-        try:
-            await how(one.id, rng.choice(CHANGES), tenant=tenant, **random_content(rng))
-        except (NotAllowedNow, NotFound):
-            return False
-        return True
-
-    async def delete(self, seed: int) -> None:
-        """Deletes an agent, which is refused if it ever reported, or adds one anew."""
-        if self.world.held:  # deleting waits for telemetry that is being stored
-            return
-        tenant, one = Random(seed).choice(self.agents)
-        if not await self.world.add(one, tenant=tenant):
-            await self.world.delete(one.id, tenant=tenant)
-
-    async def restart(self, number: int) -> None:
-        await self.world.restart(SETTINGS[number])
-
-
-@st.composite
-def fleets(draw: st.DrawFn) -> list[tuple[UUID, Agent]]:
-    """One to eight agents of two tenants, some of them in the catalogue only."""
-    rng = Random(draw(seeds))
-    made = []
-    for number in range(draw(st.integers(min_value=1, max_value=8))):
-        tenant = TENANTS[number % 3 == 2]
-        state = rng.choice([AgentState.ACTIVE, AgentState.ACTIVE, AgentState.CATALOG])
-        made.append((tenant, agent(number, tenant=tenant, state=state, **random_content(rng))))
-    return made
-
-
-async def play(world: World, fleet: list[tuple[UUID, Agent]], history: Steps) -> None:
-    """Plays one history from an empty database."""
-    world.settings = SETTINGS[0]
-    await world.open()
-    try:
-        await Play(world, fleet).run(history)
-    finally:
-        await world.close()
-
-
 @settings(max_examples=settings().max_examples * 2 // 5)  # each plays up to 26 steps
-@given(fleet=fleets(), history=st.lists(steps, min_size=4, max_size=24))
-def test_sql_and_domain_agree_on_every_digit(
-    stage: Stage, fleet: list[tuple[UUID, Agent]], history: Steps
-) -> None:
-    stage.runner.run(play(stage.world, fleet, history))
+@given(fleet=fleets(), history=histories)
+def test_sql_and_domain_agree_on_every_digit(stage: Stage, fleet: Fleet, history: Steps) -> None:
+    stage.runner.run(play(stage.world, fleet, history, check))
