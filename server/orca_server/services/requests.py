@@ -5,7 +5,7 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from orca_server.domain.errors import FieldViolation, NotFound, invalid_fields
+from orca_server.domain.errors import FieldViolation, invalid_fields
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
@@ -54,10 +54,3 @@ def read_time(field: str, stamp: Timestamp, *, given: bool, default: datetime) -
         message = "must lie within the years 1970 and 9998"
         raise invalid_fields([FieldViolation(field, "OUT_OF_RANGE", message)])
     return at
-
-
-def agent_not_found(agent_id: UUID) -> NotFound:
-    """The error for an id that no agent has."""
-    return NotFound(
-        "AGENT_NOT_FOUND", f"No agent has id '{agent_id}'.", {"agent_id": str(agent_id)}
-    )

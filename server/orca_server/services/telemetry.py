@@ -34,12 +34,12 @@ from orca_server.services.authentication import current_caller
 from orca_server.services.requests import (
     EARLIEST,
     LATEST,
-    agent_not_found,
     read_id,
     read_page_size,
     read_time,
 )
 from orca_server.services.telemetry_records import from_row, names_in, parse_id, to_columns
+from orca_server.store.agents import agent_missing
 from orca_server.store.database import Database
 from orca_server.store.telemetry import LAST_KEY, count_rows, list_rows
 from orca_server.store.trust import agent_exists
@@ -172,7 +172,7 @@ class TelemetryServicer:
         tenant_id = current_caller().tenant_id
         async with self._db.connection() as connection:
             if not await agent_exists(connection, tenant_id, agent_id):
-                raise agent_not_found(agent_id)
+                raise agent_missing(agent_id)
             rows = await list_rows(
                 connection,
                 tenant_id,

@@ -24,12 +24,12 @@ from orca_server.services.convert_trust import (
 from orca_server.services.requests import (
     EARLIEST,
     LATEST,
-    agent_not_found,
     read_id,
     read_page_size,
     read_time,
 )
 from orca_server.store import trust as store
+from orca_server.store.agents import agent_missing
 from orca_server.store.database import Database
 
 DEFAULT_POINTS, MOST_POINTS = 1_000, 5_000
@@ -81,7 +81,7 @@ class TrustServicer:
         async with self._db.connection() as connection:
             row = await store.get_agent(connection, current_caller().tenant_id, agent_id)
         if row is None:
-            raise agent_not_found(agent_id)
+            raise agent_missing(agent_id)
         return agent_trust_to_proto(agent_id, row)
 
     async def GetTrustHistory(
@@ -103,7 +103,7 @@ class TrustServicer:
             if agent_id is not None and not await store.agent_exists(
                 connection, tenant_id, agent_id
             ):
-                raise agent_not_found(agent_id)
+                raise agent_missing(agent_id)
             rows = await store.list_history(
                 connection, tenant_id, agent_id, after=after, start=start, end=end, limit=limit + 1
             )
