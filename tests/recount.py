@@ -352,7 +352,7 @@ async def differences(connection: Any, chosen: Chosen = Chosen()) -> list[str]:
     Nothing may be waiting in the inbox of the tick: records are read, not what ticks made of them.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        agents = await connection.fetch("SELECT * FROM agents WHERE state <> 'CATALOG'")
+        agents = await connection.fetch("SELECT * FROM agents")
         telemetry = await connection.fetch("SELECT * FROM telemetry")
         held = await connection.fetch("SELECT * FROM agent_trust")
         scores = await connection.fetch("SELECT * FROM trust_current")
@@ -361,11 +361,16 @@ async def differences(connection: Any, chosen: Chosen = Chosen()) -> list[str]:
         records.setdefault((one["tenant_id"], one["agent_id"]), []).append(one)
     as_of = {one["tenant_id"]: one["as_of"] for one in scores}
     fleets: dict[UUID, dict[UUID, dict[str, Any]]] = {tenant: {} for tenant in as_of}
+    found = []
     for one in agents:
+        if one["state"] == "CATALOG":
+            if (one["tenant_id"], one["id"]) in records:
+                found.append(f"agent {one['id']}: reported, and is not part of the fleet")
+            continue
         tenant, key = one["tenant_id"], (one["tenant_id"], one["id"])
         digits = judge(one, records.get(key, []), as_of[tenant], chosen.baseline)
         fleets[tenant][one["id"]] = digits
-    found = _compare_agents(fleets, held)
+    found += _compare_agents(fleets, held)
     for row in scores:
         found += _compare_fleet(score(fleets[row["tenant_id"]], chosen), row)
     return found
