@@ -153,8 +153,10 @@ async def _one_stream(
     call = method(metadata=metadata)
     window.unsent = window.first
     sender = asyncio.create_task(window.send(call))
+    # Not call.read(): once a stream has broken, that forgets the receipts which came before.
+    receipts = aiter(call)
     try:
-        while (receipt := await _read(call, window, stall_seconds, request_id)) is not None:
+        while (receipt := await _next(receipts, window, stall_seconds, request_id)) is not None:
             window.answer(receipt)
             yield receipt
         if not window.done:
@@ -164,22 +166,24 @@ async def _one_stream(
         call.cancel()
 
 
-async def _read(
-    call: Call, window: _Window, stall_seconds: float, request_id: str
+async def _next(
+    receipts: AsyncIterator[StreamTelemetryResponse],
+    window: _Window,
+    stall_seconds: float,
+    request_id: str,
 ) -> StreamTelemetryResponse | None:
     """The next receipt; None at the end of the stream.
 
     Raises:
         OrcaError: If the stream broke, or stalled with batches unanswered.
     """
-    reading = asyncio.ensure_future(call.read())
+    reading = asyncio.ensure_future(anext(receipts, None))
     try:
         while True:
             waited_for = window.first + len(window.unanswered)
             done, _ = await asyncio.wait({reading}, timeout=stall_seconds)
             if done:
-                receipt = reading.result()
-                return receipt if isinstance(receipt, StreamTelemetryResponse) else None
+                return reading.result()
             if window.first < waited_for:  # one of those that were there is still unanswered
                 raise Unavailable(
                     f"No receipt for {stall_seconds:g} seconds.", request_id=request_id
