@@ -80,14 +80,28 @@ GROUP BY tenant_id, agent_id;
 
 -- name: enrol_reporting_agents
 -- Makes catalogue entries that reported part of the fleet and returns them. Rows that another
--- transaction holds are left; their telemetry finds them again. $1: tenants; $2: agents.
--- Index: agents_pkey.
+-- transaction holds are left alone and put into the inbox again, with nothing to add to their newest
+-- hour, so that a later tick finds them. $1: tenants; $2: agents. Index: agents_pkey, agent_hours_pkey.
 WITH reporting AS (
     SELECT agents.tenant_id, agents.id
     FROM unnest($1::uuid[], $2::uuid[]) AS dirty (tenant_id, agent_id)
     INNER JOIN agents ON agents.tenant_id = dirty.tenant_id AND agents.id = dirty.agent_id
     WHERE agents.state = 'CATALOG'
     FOR NO KEY UPDATE OF agents SKIP LOCKED
+),
+
+held AS (
+    INSERT INTO trust_inbox (tenant_id, agent_id, hour)
+    SELECT agents.tenant_id, agents.id, max(agent_hours.hour)
+    FROM unnest($1::uuid[], $2::uuid[]) AS dirty (tenant_id, agent_id)
+    INNER JOIN agents ON agents.tenant_id = dirty.tenant_id AND agents.id = dirty.agent_id
+    INNER JOIN agent_hours ON agent_hours.tenant_id = agents.tenant_id AND agent_hours.agent_id = agents.id
+    WHERE
+        agents.state = 'CATALOG'
+        AND NOT EXISTS (
+            SELECT FROM reporting WHERE reporting.tenant_id = agents.tenant_id AND reporting.id = agents.id
+        )
+    GROUP BY agents.tenant_id, agents.id
 )
 
 UPDATE agents SET
