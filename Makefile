@@ -23,6 +23,10 @@ up: $(STAMP) ## Run the whole thing: PostgreSQL, server, Envoy; Ctrl-C stops it
 test: $(STAMP) ## Run all tests against real PostgreSQL, Envoy and grpcurl
 	$(BIN)/python -m pytest
 
+fuzz: $(STAMP) ## Send a million wild requests (FUZZ_REQUESTS, FUZZ_SEED)
+	FUZZ_REQUESTS="$${FUZZ_REQUESTS:-1000000}" FUZZ_SEED="$${FUZZ_SEED:-$$(date +%s)}" \
+	    $(BIN)/python -m pytest -s tests/fuzz/test_fuzz.py
+
 PROTOS     := $(wildcard proto/orca/v1/*.proto)
 # Where the googleapis-common-protos wheel keeps google/api and google/rpc.
 SITE        = $(shell $(BIN)/python -c 'import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])')

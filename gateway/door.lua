@@ -46,6 +46,15 @@ local function sane_request_id(headers)
   end
 end
 
+-- A deadline is native gRPC's; one that gRPC cannot read would be a fault of the server.
+local function sane_timeout(headers)
+  local timeout = headers:get("grpc-timeout")
+  local native = media_type(headers:get("content-type") or ""):find("^application/grpc")
+  if timeout ~= nil and not (native and timeout:find("^%d%d?%d?%d?%d?%d?%d?%d?[HMSmun]$")) then
+    headers:remove("grpc-timeout")
+  end
+end
+
 local function check_write(handle, headers, authority)
   local origin = headers:get("origin")
   if origin ~= nil and origin:lower():gsub("^https?://", "") ~= authority then
@@ -72,6 +81,7 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   sane_request_id(headers)
+  sane_timeout(headers)
   local authority = (headers:get(":authority") or ""):lower()
   if not (ALLOWED["*"] or ALLOWED[without_port(authority)]) then
     return refuse(handle, "403", 7, "HOST_NOT_ALLOWED",
