@@ -139,6 +139,8 @@ async def test_what_cannot_be_done_now_says_when_to_try_again() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await SystemServiceStub(channel).GetHealth(pb.GetHealthRequest())
         retry = detail_of(caught.value, error_details_pb2.RetryInfo)
+        pushback = dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"]
+        assert int(pushback) == retry.retry_delay.ToMilliseconds()
         assert retry.retry_delay.ToMilliseconds() == 1000
 
 

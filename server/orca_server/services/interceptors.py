@@ -18,7 +18,7 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from prometheus_client import Counter
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # generic in its published types alone
 LONGEST_UNARY_SECONDS = 60.0
 """Deadline of a unary call whose caller set none."""
 REQUEST_ID_HEADER = "x-request-id"
+PUSHBACK_HEADER = "grpc-retry-pushback-ms"
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _OK = grpc.StatusCode.OK
@@ -232,5 +233,9 @@ def _encode(message: Message) -> bytes:
 
 async def _abort(context: Context, status: status_pb2.Status) -> None:
     answer = rpc_status.to_status(status)
-    own: Sequence[tuple[str, str | bytes]] = ((REQUEST_ID_HEADER, REQUEST_ID.get()),)
+    own: list[tuple[str, str | bytes]] = [(REQUEST_ID_HEADER, REQUEST_ID.get())]
+    for detail in status.details:
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(retry):  # gRPC's own retries then wait as long as we ask
+            own.append((PUSHBACK_HEADER, str(retry.retry_delay.ToMilliseconds())))
     await context.abort(answer.code, answer.details, (*own, *answer.trailing_metadata))
