@@ -14,6 +14,7 @@ LARGEST_BATCH = 40
 UNKNOWN = UUID(int=1 << 90)
 STATES = ("ACTIVE",) * 9 + ("SUSPENDED", "CATALOG", "RETIRED")
 """Of every twelve agents."""
+LEFT = "now(), now() + interval '7 days'"
 LEDGER_KEY = "ledger"
 """Attribute that holds a record's id in the ledger."""
 
@@ -42,17 +43,20 @@ def fleet() -> list[FleetAgent]:
 
 
 def fleet_sql() -> str:
-    """A statement that makes the fleet."""
+    """Statements that make the fleet, and put it up for the tick as every write to agents does."""
     rows = ",".join(
         f"('00000000-0000-0000-0000-000000000001', '{agent.id}', 'bot', '{agent.name}',"
         f" '{agent.state}', 'api',"
-        f" {'now()' if agent.state in ('SUSPENDED', 'RETIRED') else 'NULL'},"
+        f" {LEFT if agent.state in ('SUSPENDED', 'RETIRED') else 'NULL, NULL'},"
         f" '{('low', 'normal', 'critical')[number % 3]}')"
         for number, agent in enumerate(fleet())
     )
     return (
-        "INSERT INTO agents (tenant_id, id, type, name, state, source, left_at, criticality)"
-        f" VALUES {rows}"
+        "INSERT INTO agents"
+        " (tenant_id, id, type, name, state, source, left_at, counted_until, criticality)"
+        f" VALUES {rows};"
+        " INSERT INTO trust_inbox (tenant_id, agent_id)"
+        " SELECT tenant_id, id FROM agents WHERE state <> 'CATALOG'"
     )
 
 

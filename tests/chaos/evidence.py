@@ -1,11 +1,17 @@
 """What the database holds after chaos, held against the ledger."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
 import asyncpg
+import grpc
 
+from orca.v1 import trust_service_pb2 as pb
+from orca.v1.trust_service_pb2_grpc import TrustServiceStub
+from tests import recount
 from tests.chaos.ledger import Event
+from tests.serving import ServerProcess
 
 ROWS = "SELECT attributes::jsonb ->> 'ledger' AS id, count(*) AS copies FROM telemetry GROUP BY 1"
 MEASURES = (
@@ -62,8 +68,25 @@ async def check_rows(url: str, events: Iterable[Event]) -> int:
     lost = due - copies.keys()
     invented = copies.keys() - due
     twice = {name: number for name, number in copies.items() if number != 1}
-    assert (sorted(lost)[:9], sorted(invented)[:9], twice) == ([], [], {})
+    wrong = (sorted(lost)[:9], sorted(invented)[:9], twice)
+    assert wrong == ([], [], {}), wrong
     return len(due)
+
+
+async def check_trust(target: str, server: ServerProcess, url: str) -> None:
+    """The last tick's digits equal an independent recomputation from the rows; ends the server."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        trust = TrustServiceStub(channel)
+        answer = await trust.RefreshTrust(pb.RefreshTrustRequest())
+    assert answer.HasField("trust_ppb")
+    assert await asyncio.to_thread(server.terminate) == 0
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM trust_inbox") == 0
+        different = await recount.differences(connection)
+    finally:
+        await connection.close()
+    assert different == [], different
 
 
 async def check_sums(url: str) -> int:
@@ -77,7 +100,7 @@ async def check_sums(url: str) -> int:
             hours: int = await connection.fetchval("SELECT count(*) FROM facts")
     finally:
         await connection.close()
-    assert [dict(row) for row in different[:4]] == []
+    assert different == [], [dict(row) for row in different[:4]]
     return hours
 
 
@@ -107,4 +130,4 @@ def check_acknowledgements(events: Iterable[Event]) -> None:
         if event["event"] == "acknowledged":
             new[event["batch"]] += event["accepted"]
     twice = {batch: number for batch, number in new.items() if number > good[batch]}
-    assert twice == {}
+    assert twice == {}, twice

@@ -89,6 +89,7 @@ async def test_a_drain_under_load_loses_nothing_and_ends_streams_by_name(
     evidence.check_acknowledgements(events)
     await evidence.check_rows(durable_postgres.url(), [*events, *watched])
     await evidence.check_sums(durable_postgres.url())
+    await evidence.check_trust(target, server, durable_postgres.url())
 
 
 async def test_a_stream_that_comes_after_the_drain_began_is_told_at_once(

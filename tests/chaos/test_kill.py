@@ -96,4 +96,5 @@ async def test_nothing_acknowledged_is_lost_or_counted_twice(
     evidence.check_acknowledgements(events)
     rows = await evidence.check_rows(durable_postgres.url(), events)
     hours = await evidence.check_sums(durable_postgres.url())
+    await evidence.check_trust(target, server, durable_postgres.url())
     print(f"{len(victims)} kills, {rows} records in {hours} hours, streams broke: {dict(broken)}")
