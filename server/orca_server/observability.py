@@ -8,7 +8,7 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -16,6 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from opentelemetry import trace
+from opentelemetry.context import Context, attach
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
@@ -36,6 +38,10 @@ PARTITION_DAYS = Gauge(
 )
 
 SERVICE = "orca-agentmesh"
+_PROPAGATOR = TraceContextTextMapPropagator()
+_NO_PARENT = Context()
+_SERVER_FAULTS = frozenset({2, 4, 12, 13, 14, 15})
+"""Statuses that are the server's fault by OpenTelemetry's conventions."""
 Event = MutableMapping[str, Any]
 
 
@@ -142,8 +148,38 @@ def set_up_tracing(endpoint: str, sample_ratio: float, instance: str) -> Callabl
     return stop
 
 
-def tracing_interceptor() -> Any:
-    """The interceptor that opens a span per call; costs 23 µs recorded, 4 unsampled."""
-    from opentelemetry.instrumentation.grpc import aio_server_interceptor
+def span_attributes(service: str, method: str) -> dict[str, str]:
+    """What the spans of a method have in common, by OpenTelemetry's names for RPCs."""
+    return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
-    return aio_server_interceptor()  # type: ignore[no-untyped-call]  # publishes no types
+
+def open_span(
+    tracer: trace.Tracer,
+    name: str,
+    attributes: Mapping[str, str],
+    metadata: Iterable[tuple[str, str | bytes]],
+) -> trace.Span:
+    """A span of a call, current in its task; its parent is in the metadata, if anywhere.
+
+    In place of opentelemetry-instrumentation-grpc's interceptor, which costs six times as much
+    for a call that is not sampled, and fails streams that answer by `context.write`.
+    """
+    carrier = {key: str(value) for key, value in metadata if key in _PROPAGATOR.fields}
+    parent = _PROPAGATOR.extract(carrier, _NO_PARENT) if carrier else _NO_PARENT
+    span = tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
+    attach(trace.set_span_in_context(span, parent))  # until the call's task ends
+    return span
+
+
+def close_span(span: trace.Span, code: int) -> None:
+    """Ends a call's span.
+
+    Args:
+        span: From open_span().
+        code: The gRPC status.
+    """
+    if span.is_recording():
+        span.set_attribute("rpc.grpc.status_code", code)
+        if code in _SERVER_FAULTS:
+            span.set_status(trace.StatusCode.ERROR)
+    span.end()

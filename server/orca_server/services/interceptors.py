@@ -9,7 +9,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,20 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from opentelemetry.trace import Span, Tracer
 from prometheus_client import Counter
 
 from orca.v1 import options_pb2
 from orca_server.domain.access import PUBLIC_SCOPE
 from orca_server.domain.errors import InvalidRequest, OrcaError
-from orca_server.observability import REQUEST_ID, REQUEST_SECONDS, REQUESTS
+from orca_server.observability import (
+    REQUEST_ID,
+    REQUEST_SECONDS,
+    REQUESTS,
+    close_span,
+    open_span,
+    span_attributes,
+)
 from orca_server.services.authentication import Authenticator, set_caller
 from orca_server.services.errors import deadline_error, internal_error, to_status
 
@@ -44,6 +52,7 @@ _CODE_OF = {code.value[0]: code for code in grpc.StatusCode}
 log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Metadata = Iterable[tuple[str, str | bytes]]
 UnaryCall = Callable[[Any, Context], Awaitable[Message]]
 StreamCall = Callable[[Any, Context], Awaitable[None]]
 """Answers by `context.write`."""
@@ -62,7 +71,10 @@ def scope_of(method: MethodDescriptor) -> str:
 
 
 def guarded_handlers(
-    service: ServiceDescriptor, servicers: Sequence[object], authenticator: Authenticator
+    service: ServiceDescriptor,
+    servicers: Sequence[object],
+    authenticator: Authenticator,
+    tracer: Tracer | None = None,
 ) -> dict[str, "Handler"]:
     """A guarded handler for each method of a service.
 
@@ -81,25 +93,31 @@ def guarded_handlers(
         if len(found) != 1:
             raise ValueError(f"{method.full_name}: {len(found)} servicers answer it, not one")
         call = getattr(found[0], method.name)
-        handlers[method.name] = _Guard(method, authenticator).handler(call)
+        handlers[method.name] = _Guard(method, authenticator, tracer).handler(call)
     return handlers
 
 
 @dataclass(slots=True)
-class _Outcome:
-    """How a call ended; a call that nobody answered was cancelled."""
+class _Run:
+    """One call: when it came and how it ended; one that nobody answered was cancelled."""
 
+    started: float
+    span: Span | None
     code: grpc.StatusCode = grpc.StatusCode.CANCELLED
 
 
 class _Guard:
     """One method's surroundings."""
 
-    def __init__(self, method: MethodDescriptor, authenticator: Authenticator) -> None:
+    def __init__(
+        self, method: MethodDescriptor, authenticator: Authenticator, tracer: Tracer | None
+    ) -> None:
         self._name = f"{method.containing_service.full_name}/{method.name}"
         self._descriptor = method
         self._scope = scope_of(method)
         self._authenticator = authenticator
+        self._tracer = tracer
+        self._attributes = span_attributes(method.containing_service.full_name, method.name)
         self._request: type[Message] = GetMessageClass(method.input_type)
         self._seconds = REQUEST_SECONDS.labels(self._name)
         self._counters: dict[grpc.StatusCode, Counter] = {}
@@ -120,16 +138,17 @@ class _Guard:
 
     def _unary(self, call: UnaryCall) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def guarded(data: bytes, context: Context) -> bytes:
-            started, outcome = time.perf_counter(), _Outcome()
+            metadata = context.invocation_metadata() or ()
+            run = self._begin(metadata)
             try:
-                self._admit(context)
+                self._admit(context, metadata)
                 answer = _encode(await self._in_time(call, self._parse(data), context))
-                outcome.code = _OK
+                run.code = _OK
                 return answer
             except Exception as error:  # noqa: BLE001 - the one place where errors are answered
-                status = self._answer(error, outcome)
+                status = self._answer(error, run)
             finally:
-                self._observe(started, outcome)
+                self._end(run)
             await _abort(context, status)
             raise AssertionError("abort() raises")
 
@@ -139,28 +158,35 @@ class _Guard:
         self, call: StreamCall, parse: Callable[[Any], Any]
     ) -> Callable[[Any, Context], Awaitable[None]]:
         async def guarded(received: Any, context: Context) -> None:
-            started, outcome = time.perf_counter(), _Outcome()
+            metadata = context.invocation_metadata() or ()
+            run = self._begin(metadata)
             try:
-                self._admit(context)
+                self._admit(context, metadata)
                 await call(parse(received), context)
-                outcome.code = _OK
+                run.code = _OK
                 return
             except Exception as error:  # noqa: BLE001 - the one place where errors are answered
-                status = self._answer(error, outcome)
+                status = self._answer(error, run)
             finally:
-                self._observe(started, outcome)
+                self._end(run)
             await _abort(context, status)
 
         return guarded
 
-    def _admit(self, context: Context) -> None:
+    def _begin(self, metadata: Metadata) -> _Run:
+        started = time.perf_counter()
+        if self._tracer is None:
+            return _Run(started, None)
+        return _Run(started, open_span(self._tracer, self._name, self._attributes, metadata))
+
+    def _admit(self, context: Context, metadata: Metadata) -> None:
         """Finds out who calls, and refuses who may not.
 
         Raises:
             Unauthenticated, PermissionDenied: If so.
         """
         authorization, request_id = None, ""
-        for key, value in context.invocation_metadata() or ():
+        for key, value in metadata:
             if key == "authorization":
                 authorization = str(value)
             elif key == REQUEST_ID_HEADER:
@@ -203,23 +229,27 @@ class _Guard:
         async for data in received:
             yield self._parse(data)
 
-    def _answer(self, error: Exception, outcome: _Outcome) -> status_pb2.Status:
+    def _answer(self, error: Exception, run: _Run) -> status_pb2.Status:
         if isinstance(error, OrcaError):
             status = to_status(error)
         elif isinstance(error, _TooLong):
             status = deadline_error(LONGEST_UNARY_SECONDS)
         else:
             log.error("unexpected_error", method=self._name, exc_info=error)
+            if run.span is not None:
+                run.span.record_exception(error)
             status = internal_error(REQUEST_ID.get())
-        outcome.code = _CODE_OF[status.code]
+        run.code = _CODE_OF[status.code]
         return status
 
-    def _observe(self, started: float, outcome: _Outcome) -> None:
-        self._seconds.observe(time.perf_counter() - started)
-        counter = self._counters.get(outcome.code)
+    def _end(self, run: _Run) -> None:
+        self._seconds.observe(time.perf_counter() - run.started)
+        counter = self._counters.get(run.code)
         if counter is None:  # labels() costs more than the rest of this
-            counter = self._counters[outcome.code] = REQUESTS.labels(self._name, outcome.code.name)
+            counter = self._counters[run.code] = REQUESTS.labels(self._name, run.code.name)
         counter.inc()
+        if run.span is not None:
+            close_span(run.span, run.code.value[0])
 
 
 class _TooLong(Exception):
