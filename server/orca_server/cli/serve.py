@@ -1,6 +1,7 @@
 """`orca serve`: one server process, until SIGTERM or SIGINT."""
 
 import asyncio
+import gc
 import signal
 import sys
 
@@ -27,7 +28,7 @@ def serve() -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await app.serve(settings, stop)
+        await app.serve(settings, stop, lambda addresses: _spare_collector())
 
     observability.set_up_logging(settings.log_level)
     try:
@@ -38,3 +39,13 @@ def serve() -> None:
     except ExceptionGroup as group:  # of a job that died
         app.log.error("stopped_by_a_fault", faults=[repr(each) for each in group.exceptions])
         sys.exit(1)
+
+
+def _spare_collector() -> None:
+    """Lets the cycle collector pass over what lives as long as the server, and come less often.
+
+    A call makes some hundred objects and no cycles that last; with the default of 700 objects
+    the collector took a tenth of the time of a busy server.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
