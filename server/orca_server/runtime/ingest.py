@@ -27,9 +27,10 @@ from orca_server.store.database import Database
 from orca_server.store.telemetry import PartitionMissing, Stored, store_rows
 
 BATCH_ROWS = 2_000
-LINGER_ABOVE = 24  # submissions under way
+LINGER_ABOVE = 2  # submissions in the queue
 LINGER_SLICE_SECONDS = 0.001
-LINGER_SLICES = 5
+LINGER_SECONDS = 0.005
+PEAK_DECAY = 0.98  # per batch
 TRIES = 4
 RETRY_SECONDS = 0.1
 CHECKOUT_SECONDS = 5.0
@@ -107,6 +108,7 @@ class Ingest:
         self._bytes = 0
         self._queued_records = 0
         self._under_way = 0
+        self._peak = 0.0  # of submissions under way, lately
         self._waiting = asyncio.Event()
         self._taking = asyncio.Lock()
         self._turn = asyncio.Lock()
@@ -217,14 +219,22 @@ class Ingest:
                     return batch
 
     async def _linger(self) -> None:
-        for _ in range(LINGER_SLICES):
-            waiting = len(self._queue)
-            enough = self._queued_records >= BATCH_ROWS or waiting == self._under_way
-            if self._stopping or enough or self._under_way < LINGER_ABOVE:
+        """Lets a batch grow as long as it does grow and others are expected to come.
+
+        How many come is judged by how many were under way lately: calls that the event loop
+        has not come to yet are seen by nobody. Half of them make a batch, so that the other half
+        is taken in while it is stored.
+        """
+        self._peak = max(self._under_way, self._peak * PEAK_DECAY)
+        until = time.monotonic() + LINGER_SECONDS
+        waiting = len(self._queue)
+        while LINGER_ABOVE <= waiting < self._peak / 2 and time.monotonic() < until:
+            if self._stopping or self._queued_records >= BATCH_ROWS:
                 return
             await asyncio.sleep(LINGER_SLICE_SECONDS)
             if len(self._queue) == waiting:
                 return
+            waiting = len(self._queue)
 
     def _pop(self) -> list[_Submission]:
         batch: list[_Submission] = []
