@@ -127,7 +127,7 @@ FROM agent_trust;
 -- Computes trust of the agents given and of those whose deadline has passed, of all tenants.
 -- $1: tenants; $2: agents; $3: whether facts came (else an operator changed it); $4: as_of;
 -- $5: baseline, ppb. Returns how many were computed. Index: agents_pkey, agent_hours_pkey,
--- agent_trust_pkey, agent_trust_next_deadline_at_idx.
+-- agent_trust_pkey, agent_trust_deadline_hour_idx.
 WITH due AS (
     SELECT tenant_id, agent_id, min(rank) AS rank
     FROM (
@@ -136,7 +136,7 @@ WITH due AS (
         UNION ALL
         SELECT tenant_id, agent_id, 3 AS rank
         FROM agent_trust
-        WHERE next_deadline_at <= $4
+        WHERE deadline_hour <= $4 AND next_deadline_at <= $4
     ) AS causes
     GROUP BY tenant_id, agent_id
 ),

@@ -218,7 +218,7 @@ ON_THE_WAY = {
     "hourly sums stay at their ceiling": Fault(
         "merge_trust_inbox", "2305843009213693952", "1152921504606846976"
     ),
-    "passed deadlines are looked at": computing("WHERE next_deadline_at <= $4", "WHERE false"),
+    "passed deadlines are looked at": computing("AND next_deadline_at <= $4", "AND false"),
     "the idle deadline is noted": computing(
         "CASE WHEN sums.idle_at > $4 THEN sums.idle_at END", "NULL"
     ),
