@@ -54,7 +54,9 @@ class Caller:
         self, target: str, method: str, in_flight: int, token: str = "", connections: int = 1
     ) -> dict[str, float]:
         """Sends what was prepared, so many at a time; seconds in all and the median of one."""
-        calls = [channel.unary_unary(method) for channel in await self._open(target, connections)]
+        calls: list[Any] = [
+            channel.unary_unary(method) for channel in await self._open(target, connections)
+        ]
         seconds: list[float] = []
         waiting = iter(self._requests)
         started = time.perf_counter()
@@ -121,8 +123,10 @@ async def _stream(
 
     accepted = 0
     parse = agent_service_pb2.StreamTelemetryResponse.FromString
-    async for receipt in channel.stream_stream(STREAM, None, parse)(messages(), metadata=metadata):
-        assert not receipt.refused and not receipt.duplicates, receipt
+    call: Any = channel.stream_stream(STREAM, None, parse)
+    async for receipt in call(messages(), metadata=metadata):
+        assert not receipt.refused, receipt
+        assert not receipt.duplicates, receipt
         accepted += receipt.accepted
         ahead.release()
     return accepted

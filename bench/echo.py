@@ -18,7 +18,7 @@ async def echo(data: bytes, context: Any) -> bytes:
 async def serve() -> None:
     """Answers until the parent is gone."""
     server = grpc.aio.server()
-    handlers = {"Call": grpc.unary_unary_rpc_method_handler(echo)}
+    handlers: dict[str, Any] = {"Call": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

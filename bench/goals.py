@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+GOALS = Path(__file__).with_name("goals.json")
 STAGES = ("main", "surface", "workflows", "operate")
 """In the order in which they come."""
 REACHED = "main"
@@ -49,7 +50,7 @@ class Result:
     measured: str
 
 
-def load_goals(path: Path = Path(__file__).with_name("goals.json")) -> list[Goal]:
+def load_goals(path: Path = GOALS) -> list[Goal]:
     """The goals of a file, in its order."""
     return [
         Goal(

@@ -31,7 +31,7 @@ async def serve(url: str) -> None:
         return f"127.0.0.1:{port}"
 
     server = grpc.aio.server()
-    handlers = {"Call": grpc.unary_unary_rpc_method_handler(call)}
+    handlers: dict[str, Any] = {"Call": grpc.unary_unary_rpc_method_handler(call)}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench.Insert", handlers),)
     )

@@ -14,14 +14,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import asyncpg
 import psutil
 
 from bench.child import running_child
-from bench.sql import QUERIES
-from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.local import program as programs
 from orca_server.local.postgres import Postgres, PostgresSettings
 from orca_server.local.program import Program
@@ -33,7 +30,6 @@ from orca_server.store.database import Database
 SECRET = "a-secret-of-the-bench-0123456789-abcdef"
 RETENTION_DAYS = 90
 TRACE_SAMPLE_RATIO = 0.05
-FILL_SECONDS = 600.0
 START_SECONDS = 30.0
 POSTGRES_OPTIONS = {
     "fsync": "on",
@@ -99,7 +95,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def server(self, url: str) -> AsyncIterator[Server]:
-        """`orca serve` on the database, with access checks, metrics and traces; drained at the end."""
+        """`orca serve` with access checks, metrics and traces; drained at the end."""
         log = self.folder / f"server-{uuid4().hex[:8]}.log"
         program = Program(
             name="server",
@@ -164,25 +160,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-async def connect(url: str) -> asyncpg.Connection:
-    """A connection for fills and looks; the caller closes it."""
-    return await asyncpg.connect(
-        url, command_timeout=FILL_SECONDS, server_settings={"jit": "off", "timezone": "UTC"}
-    )
-
-
-async def fill_agents(url: str, agents: int) -> list[str]:
-    """Creates agents; gives their ids, ascending."""
-    connection = await connect(url)
-    try:
-        await connection.execute(QUERIES["fill_agents"], DEFAULT_TENANT, agents)
-        rows: list[tuple[UUID]] = await connection.fetch(QUERIES["list_agent_ids"], DEFAULT_TENANT)
-        await connection.execute("ANALYZE agents")
-        return [str(row[0]) for row in rows]
-    finally:
-        await connection.close()
 
 
 async def _prepare(url: str) -> None:

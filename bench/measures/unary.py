@@ -1,15 +1,16 @@
 """Unary ingest against a bare echo, and one caller's latency against one INSERT per call."""
 
 import contextlib
-import statistics
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from bench import echo, insert
 from bench.child import Child, running_child
+from bench.fleet import fill_agents
 from bench.goals import Result
+from bench.measures.pairs import interleave
 from bench.scale import Scale
-from bench.stage import Server, Stage, fill_agents
+from bench.stage import Server, Stage
 
 RECORD = "/orca.v1.AgentService/RecordTelemetry"
 WARM_CALLS = 1_000
@@ -88,34 +89,35 @@ async def measure(stage: Stage, scale: Scale) -> list[Result]:
 
 
 async def _against_echo(scene: _Scene, scale: Scale, in_flight: int) -> Result:
-    ours, ceiling, ratios = [], [], []
-    for _ in range(scale.rounds):
-        echoed = _rate(await scene.echo_back(scale.unary_calls, in_flight))
-        stored = _rate(await scene.record(scale.unary_calls, in_flight))
-        ours.append(stored)
-        ceiling.append(echoed)
-        ratios.append(stored / echoed)
+    async def ours() -> float:
+        return rate_of(await scene.record(scale.unary_calls, in_flight))
+
+    async def ceiling() -> float:
+        return rate_of(await scene.echo_back(scale.unary_calls, in_flight))
+
+    pair = await interleave(scale.rounds, ours, ceiling)
     return Result(
         f"unary_ingest_vs_echo_{in_flight}",
-        statistics.median(ratios),
-        f"{statistics.median(ours):,.0f} / {statistics.median(ceiling):,.0f} calls/s",
+        pair.ratio,
+        f"{pair.ours:,.0f} / {pair.ceiling:,.0f} calls/s",
     )
 
 
 async def _against_insert(scene: _Scene, scale: Scale) -> Result:
-    ours, ceiling, ratios = [], [], []
-    for _ in range(scale.rounds):
-        inserted = (await scene.insert_each(scale.single_calls))["p50"]
-        stored = (await scene.record(scale.single_calls, 1))["p50"]
-        ours.append(stored)
-        ceiling.append(inserted)
-        ratios.append(stored / inserted)
+    async def ours() -> float:
+        return (await scene.record(scale.single_calls, 1))["p50"]
+
+    async def ceiling() -> float:
+        return (await scene.insert_each(scale.single_calls))["p50"]
+
+    pair = await interleave(scale.rounds, ours, ceiling)
     return Result(
         "unary_ingest_p50_vs_insert",
-        statistics.median(ratios),
-        f"{statistics.median(ours) * 1e6:,.0f} / {statistics.median(ceiling) * 1e6:,.0f} µs",
+        pair.ratio,
+        f"{pair.ours * 1e6:,.0f} / {pair.ceiling * 1e6:,.0f} µs",
     )
 
 
-def _rate(answer: dict[str, float]) -> float:
+def rate_of(answer: dict[str, float]) -> float:
+    """Calls a second of a caller's answer."""
     return answer["calls"] / answer["seconds"]
