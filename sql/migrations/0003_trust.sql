@@ -30,6 +30,7 @@ CREATE TABLE agent_trust (
     in_fleet boolean NOT NULL,
     criticality text NOT NULL,
     next_deadline_at timestamptz,
+    deadline_hour timestamptz GENERATED ALWAYS AS (date_bin('1 hour', next_deadline_at, 'epoch')) STORED,
     cause text NOT NULL,
     as_of timestamptz NOT NULL,
     recorded_ppb integer,
@@ -42,8 +43,9 @@ CREATE TABLE agent_trust (
     CONSTRAINT agent_trust_counted_level_ppb_check CHECK (counted_level_ppb BETWEEN 0 AND level_ppb)
 ) WITH (fillfactor = 70);
 
--- Deadlines are found by an index comparison, never by a scan.
-CREATE INDEX agent_trust_next_deadline_at_idx ON agent_trust (next_deadline_at) WHERE next_deadline_at IS NOT NULL;
+-- Passed deadlines are found by an index comparison, never by a scan: by their hour, since every record
+-- moves its agent's deadline, and an index on the instant would let no update be a HOT one (measured).
+CREATE INDEX agent_trust_deadline_hour_idx ON agent_trust (deadline_hour) WHERE deadline_hour IS NOT NULL;
 
 COMMENT ON TABLE agent_trust IS 'Trust per agent as the last tick that touched it computed it. Sums are over its 168-hour window, each at most 2^61.';
 COMMENT ON COLUMN agent_trust.level_ppb IS 'Trust before silence, parts per billion; NULL while unmeasured.';
@@ -51,6 +53,7 @@ COMMENT ON COLUMN agent_trust.counted_level_ppb IS 'Trust as it counts: at most 
 COMMENT ON COLUMN agent_trust.window_end IS 'End (exclusive) of the window: one hour after its last hour with operations.';
 COMMENT ON COLUMN agent_trust.in_fleet IS 'Whether it counts in means and totals: active, or left less than 7 days ago.';
 COMMENT ON COLUMN agent_trust.next_deadline_at IS 'Instant at which time alone changes its state or its place in the fleet; NULL if none.';
+COMMENT ON COLUMN agent_trust.deadline_hour IS 'Start of the hour of next_deadline_at, by which it is found.';
 COMMENT ON COLUMN agent_trust.recorded_ppb IS 'Level of its newest history row.';
 
 CREATE TABLE trust_current (
