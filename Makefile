@@ -61,6 +61,9 @@ gen-check: $(STAMP) # generated code equals what is committed
 breaking: build/orca.binpb # the contract against the commit that closed the main job
 	sh scripts/breaking.sh "$(BIN)" "$(SITE)"
 
+bench: $(STAMP) ## Measure against ceilings, write bench/latest.json and docs/performance.md (12 minutes; BENCH_QUICK=1: a smoke run)
+	$(BIN)/python -m bench
+
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --universal --python-version 3.11 \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock

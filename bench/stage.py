@@ -86,6 +86,12 @@ class Stage:
         finally:
             self._as_superuser(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def postgres_version(self) -> str:
+        """Its version and what was set."""
+        version = self._postgres.run_psql("--command", "SHOW server_version")
+        chosen = ", ".join(f"{name} {value}" for name, value in POSTGRES_OPTIONS.items())
+        return f"{version}, {chosen}"
+
     def settle(self) -> None:
         """Writes out what fills left, so that it does not disturb what is measured next."""
         self._as_superuser("CHECKPOINT")
