@@ -17,7 +17,7 @@ from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.agents import Agent, AgentState, Content, Criticality, Source
 from orca_server.domain.errors import OrcaError
 from orca_server.domain.fleet_trust import TrustSettings
-from orca_server.domain.telemetry import Row, client_identity, record_key
+from orca_server.domain.telemetry import MAX_COUNT, Row, client_identity, record_key
 from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.tick import Tick
 from orca_server.store import agents as store
@@ -327,7 +327,7 @@ def _random_record(
         rng.randint(0, operations) if bad else 0,
         rng.choice([0, 0, 0, 0, 1, top]) if bad else 0,
         name=f"{number} {rng.random()}",
-        attempts=rng.choice([None, operations, 2 * operations]),
+        attempts=rng.choice([None, operations, min(2 * operations, MAX_COUNT)]),
         blocked=rng.choice([None, None, 0, 1, 7]),
         latency_us=rng.choice([None, 0, 1_000, 999_999, 1_500_001, 86_400_000_000 if huge else 3]),
         cost_nano_usd=rng.choice([None, 0, 123, 10**15 if huge else 10**9]),
