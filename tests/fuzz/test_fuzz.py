@@ -76,7 +76,7 @@ async def fuzz_over_grpc(address: str, pool: Pool, tally: Tally, registry: Path)
         await in_parallel([send] * WORKERS, int(REQUESTS * OVER_GRPC))
 
 
-async def fuzz_over_rest(port: int, pool: Pool, tally: Tally) -> None:
+async def fuzz_over_rest(port: int, pool: Pool, tally: Tally, registry: Path) -> None:
     """Sends the REST part, through the gateway."""
     methods = [method for method in requests.methods() if rest.bindings(method)]
     fuzzers = [RestFuzzer(port, pool, tally) for _ in range(WORKERS)]
@@ -84,6 +84,8 @@ async def fuzz_over_rest(port: int, pool: Pool, tally: Tally) -> None:
     def sender(fuzzer: RestFuzzer) -> Sender:
         async def send(number: int) -> None:
             dice = random.Random(f"{SEED}/rest/{number}")
+            if number % REGISTRY_EVERY == 0:
+                write_registry(registry, dice)
             if dice.random() < BROKEN:
                 await fuzzer.send_broken(dice)
             else:
@@ -139,7 +141,7 @@ async def test_every_request_is_accepted_or_refused_for_a_documented_reason(
         await wait_until_prepared(server, address)
         front = gateway(int(address.rpartition(":")[2]))
         await fuzz_over_grpc(address, pool, tally, registry)
-        await fuzz_over_rest(front.settings.rest_port, pool, tally)
+        await fuzz_over_rest(front.settings.rest_port, pool, tally, registry)
         assert server.terminate() == 0
     check_log(server, tally)
     check(tally)

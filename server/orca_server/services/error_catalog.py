@@ -67,7 +67,7 @@ REASONS = (
     Reason("UNAUTHENTICATED", "TOKEN_EXPIRED", "The token's time is over.", "Get a new token."),
     Reason("UNAUTHENTICATED", "TOKEN_REVOKED", "The token was revoked.", "Get a new token."),
     Reason("PERMISSION_DENIED", "SCOPE_MISSING", "The role of the caller lacks the method's scope.", "Use a token with a role that has the scope: docs/access.md.", {"scope": "agents.write", "role": "viewer"}),
-    Reason("PERMISSION_DENIED", "AGENT_NOT_ALLOWED", "The token is bound to other agents.", "Use a token that is bound to this agent, or to none.", _AGENT),
+    Reason("PERMISSION_DENIED", "AGENT_NOT_ALLOWED", "The token is bound to other agents.", "Use a token that is bound to this agent, or to none."),
     Reason("PERMISSION_DENIED", "FIELD_NOT_ALLOWED", "Adapters may not change this field.", "Leave the field out, or use an operator's token.", {"fields": "criticality"}),
     Reason("INVALID_ARGUMENT", "REQUEST_MALFORMED", "The request cannot be decoded: text that is not UTF-8, or bytes of another message; over REST: JSON that does not fit.", "Correct the request.", {"type": "orca.v1.GetAgentRequest"}),
     Reason("INVALID_ARGUMENT", "FIELD_INVALID", "Fields are out of bounds; each is named with its own reason.", "Correct the fields that are named.", violations=True),

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from orca_server.domain.errors import InvalidRequest
+from orca_server.domain.errors import FieldViolation, InvalidRequest
 
 LONGEST_TOKEN = 4_096
 
@@ -54,6 +54,7 @@ def redeem(query: str, token: str, *, parts: int) -> list[str] | None:
         raise InvalidRequest(
             "PAGE_TOKEN_MISMATCH",
             "page_token belongs to another query; send the other fields as they were.",
+            violations=[FieldViolation("page_token", "CONFLICTING", "belongs to another query")],
         )
     if len(last_key) != parts:
         raise invalid()
@@ -63,7 +64,9 @@ def redeem(query: str, token: str, *, parts: int) -> list[str] | None:
 def invalid() -> InvalidRequest:
     """The error for a token that this server did not issue."""
     return InvalidRequest(
-        "PAGE_TOKEN_INVALID", "page_token is not from this server; start over without one."
+        "PAGE_TOKEN_INVALID",
+        "page_token is not from this server; start over without one.",
+        violations=[FieldViolation("page_token", "INVALID_FORMAT", "is not from this server")],
     )
 
 
