@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ import pytest
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1 import telemetry_pb2
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
+from orca_server.store import migrate
 from tests.fuzz.http import Answer, Connection
 from tests.inventory import create, refused
 from tests.servers import GatewayServer
@@ -84,3 +86,13 @@ def test_what_the_gateway_cannot_read_is_no_fault_of_the_server(
     else:
         assert body["access"] == "open"
     assert answer.status == status, body
+
+
+def test_files_of_a_newer_release_do_not_change_what_a_running_server_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = migrate.needed_version()
+    (tmp_path / "migrations").mkdir()
+    monkeypatch.setattr(migrate, "sql_folder", lambda: tmp_path)
+    assert migrate.read_migrations() == ()
+    assert migrate.needed_version() == before > 0

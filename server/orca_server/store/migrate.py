@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -92,8 +93,12 @@ def read_migrations(folder: Path | None = None) -> tuple[Migration, ...]:
     return tuple(found)
 
 
+@cache
 def needed_version() -> int:
-    """The schema version that this release needs at least."""
+    """The schema version that this release needs at least.
+
+    Read once: files of a newer release that come under a running server are not its own.
+    """
     return len(read_migrations())
 
 
