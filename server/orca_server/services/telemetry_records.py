@@ -29,11 +29,16 @@ class _WrongError(Exception):
     """A record that may not be stored: field, reason and message."""
 
 
-@lru_cache(maxsize=65536)
 def parse_id(text: str) -> UUID | None:
     """The UUID that a text spells in the usual form, else None."""
+    return _parse_id(text) if len(text) == 36 else None
+
+
+@lru_cache(maxsize=65536)
+def _parse_id(text: str) -> UUID | None:
+    # Only texts of that length are kept: others may have megabytes.
     try:
-        return UUID(text) if len(text) == 36 else None
+        return UUID(text)
     except ValueError:
         return None
 
