@@ -38,13 +38,14 @@ from orca_server.services.trust import TrustServicer
 from orca_server.settings import Settings, split_address
 from orca_server.store.database import Database
 
-LARGEST_MESSAGE = 16 * 2**20
+LARGEST_MESSAGE = 16 * 2**20 + 64 * 2**10
+"""What the gateway reads of a body, and room for what it adds from path, query and headers."""
 HEALTH_SECONDS = 1.0
 """How often the health of the named services is looked at."""
 CANCEL_SECONDS = 0.5
 """Pause before a job that did not end is told once more."""
 STUCK_SECONDS = 30.0
-"""Records that wait while nothing was committed for so long mean that the queue does not move."""
+"""A record without an answer for so long means that the queue does not move."""
 
 GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
@@ -130,9 +131,11 @@ def _add_probes(context: ServerContext) -> None:
     """What readiness asks: the database, whether the queue moves, and how trust is doing."""
 
     async def ingest() -> tuple[Check]:
-        stuck = context.ingest.oldest_wait_is_over(STUCK_SECONDS)
-        waiting = f"{context.ingest.queued_records} records wait"
-        found = f"{waiting}, none was stored for {STUCK_SECONDS:g} s" if stuck else waiting
+        waited = context.ingest.oldest_wait_seconds()
+        stuck = waited > STUCK_SECONDS
+        found = f"{context.ingest.queued_records} records wait"
+        if stuck:
+            found += f", and the oldest has no answer for {waited:.0f} s: is the database slow?"
         return (Check("ingest", not stuck, found),)
 
     async def trust() -> tuple[Check]:

@@ -8,10 +8,12 @@ import hashlib
 import http.client
 import json
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -169,6 +171,28 @@ def ask(
         connection.close()
 
 
+def raw(
+    front: GatewayServer,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    port: int | None = None,
+) -> Reply:
+    """One request without body, and every byte that comes back before the connection ends.
+
+    http.client reads no body after HEAD, so it could not see one.
+    """
+    lines = {"host": "localhost", "connection": "close", **(headers or {})}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    with socket.create_connection(("127.0.0.1", port or front.settings.rest_port), 30) as wire:
+        wire.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
+        answer = b"".join(iter(partial(wire.recv, 65_536), b""))
+    top, _, body = answer.partition(b"\r\n\r\n")
+    first, *rest = top.decode().split("\r\n")
+    names = dict(line.lower().split(": ", 1) for line in rest)
+    return Reply(int(first.split()[1]), names, body)
+
+
 def seen(front: GatewayServer, headers: dict[str, str]) -> dict[str, str]:
     """The metadata that arrives at the server."""
     reply = ask(front, "POST", "/agents", "{}", {**JSON, **headers})
@@ -299,6 +323,38 @@ def test_fifteen_mebibytes_pass_both_ways_and_more_is_refused(front: GatewayServ
     assert len(ask(front, "GET", "/agents?page_size=15").json["agents"]) == 15
     refused = ask(front, "POST", "/agents:import", b"x" * 17 * MEBIBYTE, large)
     assert refused.error == (413, 3, "REQUEST_TOO_LARGE")
+
+
+@pytest.mark.parametrize("path", ["/telemetry", "/v1/telemetry", "/agents", "/agents:import"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
+def test_a_body_over_sixteen_mebibytes_is_refused_however_it_comes(
+    front: GatewayServer, path: str, chunked: bool
+) -> None:
+    record = b'{"id": "' + b"x" * MEBIBYTE + b'"}'
+    body = b'{"records": [' + b", ".join([record] * 17) + b"]}"
+    parts = (body[at : at + MEBIBYTE] for at in range(0, len(body), MEBIBYTE))
+    reply = ask(front, "POST", path, parts if chunked else body, JSON)
+    assert reply.error == (413, 3, "REQUEST_TOO_LARGE")
+    assert "16 MiB" in reply.json["message"]
+
+
+def test_a_head_is_answered_like_a_get_without_the_body(front: GatewayServer) -> None:
+    for path in ("/health", "/agents/a1", "/agents/missing", "/nowhere"):
+        asked, told = ask(front, "GET", path), raw(front, "HEAD", path)
+        assert told.status == asked.status
+        assert told.body == b""
+        for name in ("content-type", "content-length"):
+            assert told.headers.get(name) == asked.headers.get(name), path
+
+
+def test_rest_on_the_port_of_grpc_is_told_where_rest_is(front: GatewayServer) -> None:
+    settings = front.settings
+    for method, headers in (("GET", {}), ("POST", JSON), ("HEAD", {})):
+        reply = raw(front, method, "/health", headers, port=settings.grpc_port)
+        assert reply.status == 415
+        if method != "HEAD":
+            assert reply.error == (415, 3, "UNSUPPORTED_MEDIA_TYPE")
+            assert f"REST is on port {settings.rest_port}" in reply.json["message"]
 
 
 def test_identity_from_outside_is_stripped(front: GatewayServer) -> None:

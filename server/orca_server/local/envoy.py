@@ -156,14 +156,17 @@ def write_configuration(settings: GatewaySettings, folder: Path, admin_socket: P
     descriptors = folder / "orca.binpb"
     descriptors.write_bytes(contract.descriptor_set)
     hosts = (*LOCAL_HOSTS, *settings.allowed_hosts)
-    door = _fill(
-        (template_folder() / "door.lua").read_text("utf-8"), {"ALLOWED_HOSTS": _lua(hosts)}
-    )
+    door_values = {
+        "ALLOWED_HOSTS": _lua(hosts),
+        "BUFFER_BYTES": BUFFER_BYTES,
+        "GRPC_PORT": settings.grpc_port,
+        "REST_PORT": settings.rest_port,
+    }
     values: dict[str, Value] = {
         "ADMIN_SOCKET": str(admin_socket),
         "BUFFER_BYTES": BUFFER_BYTES,
         "DESCRIPTORS": str(descriptors),
-        "DOOR": _fill(door, {"ALLOWED_HOSTS": hosts}),
+        "DOOR": _fill((template_folder() / "door.lua").read_text("utf-8"), door_values),
         "GRPC_PORT": settings.grpc_port,
         "LISTEN_ADDRESS": settings.listen_address,
         "REST_PORT": settings.rest_port,
