@@ -159,6 +159,8 @@ def state_of(
             return "silent"
     if at - operated_at >= timedelta(days=90):
         return "silent"
+    if agent["overdue_at"] is not None and counted_at <= agent["overdue_at"] <= at:
+        return "silent"  # its promise was changed when it was broken already
     return "idle" if at - operated_at >= timedelta(days=1) else "measured"
 
 

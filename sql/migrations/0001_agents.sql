@@ -21,6 +21,7 @@ CREATE TABLE agents (
     latency_limit_us bigint,
     left_at timestamptz,
     counted_until timestamptz,
+    overdue_at timestamptz,
     create_request_id uuid,
     import_stamp text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -40,6 +41,7 @@ CREATE TABLE agents (
 COMMENT ON TABLE agents IS 'What is said of agents. Ingest never writes here; trust lives in agent_trust.';
 COMMENT ON COLUMN agents.left_at IS 'When it was suspended or retired; NULL while it is neither.';
 COMMENT ON COLUMN agents.counted_until IS 'End of its stay in the means after it left; NULL while it has not left.';
+COMMENT ON COLUMN agents.overdue_at IS 'When its heartbeat was changed although it was past it: silent until a report that is newer; NULL if never.';
 COMMENT ON COLUMN agents.latency_limit_us IS 'Mean latency limit in microseconds; NULL means 1,000,000.';
 COMMENT ON COLUMN agents.import_stamp IS 'Orders versions of an imported entry; an older one does not replace a newer one.';
 COMMENT ON COLUMN agents.revision IS 'Grows by one with each write; the etag is made of it.';

@@ -196,8 +196,9 @@ ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: update_agents
--- Writes what may change of locked agents. $1: tenant; then one array per column.
--- Index: agents_pkey.
+-- Writes what may change of locked agents. $1: tenant; then one array per column. An agent that
+-- is past its heartbeat when that is changed stays silent until it reports: otherwise an edit
+-- would lift silence. Index: agents_pkey, agent_hours_pkey; the inbox is read whole, and only then.
 UPDATE agents
 SET
     display_name = new.display_name,
@@ -216,6 +217,30 @@ SET
     import_stamp = new.import_stamp,
     left_at = new.left_at,
     counted_until = new.counted_until,
+    overdue_at = CASE
+        WHEN agents.heartbeat_interval_seconds IS DISTINCT FROM new.heartbeat_interval_seconds
+            AND greatest(
+                (
+                    SELECT hours.last_counted_at
+                    FROM agent_hours AS hours
+                    WHERE hours.tenant_id = agents.tenant_id
+                        AND hours.agent_id = agents.id
+                        AND hours.last_counted_at IS NOT NULL
+                    ORDER BY hours.hour DESC
+                    LIMIT 1
+                ),
+                (
+                    SELECT max(inbox.last_counted_at)
+                    FROM trust_inbox AS inbox
+                    WHERE inbox.tenant_id = agents.tenant_id AND inbox.agent_id = agents.id
+                )
+            ) + agents.heartbeat_interval_seconds * interval '1 second'
+            + greatest(
+                agents.heartbeat_interval_seconds * interval '100 milliseconds', interval '1 minute'
+            ) <= now()
+            THEN now()
+        ELSE agents.overdue_at
+    END,
     updated_at = now(),
     revision = agents.revision + 1
 FROM unnest(

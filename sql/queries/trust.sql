@@ -148,6 +148,7 @@ subjects AS (
         due.rank,
         agents.left_at,
         agents.counted_until,
+        agents.overdue_at,
         agents.criticality,
         coalesce(agents.latency_limit_us, 1000000) AS latency_limit_us,
         agents.heartbeat_interval_seconds * interval '1 second'
@@ -199,6 +200,7 @@ sums AS (
         subjects.last_operation_at + interval '24 hours' AS idle_at,
         subjects.last_counted_at + subjects.patience AS heartbeat_at,
         subjects.last_operation_at + interval '2160 hours' AS forgotten_at,
+        CASE WHEN subjects.last_counted_at <= subjects.overdue_at THEN subjects.overdue_at END AS overdue_at,
         facts.operations,
         facts.errors,
         facts.violations,
@@ -273,7 +275,11 @@ parts AS (
         END AS adherence_ppb,
         CASE
             WHEN sums.window_end IS NULL THEN 'unmeasured'
-            WHEN sums.heartbeat_at <= sums.judged_at OR sums.forgotten_at <= sums.judged_at THEN 'silent'
+            WHEN
+                sums.heartbeat_at <= sums.judged_at
+                OR sums.forgotten_at <= sums.judged_at
+                OR sums.overdue_at <= sums.judged_at
+                THEN 'silent'
             WHEN sums.idle_at <= sums.judged_at THEN 'idle'
             ELSE 'measured'
         END AS state,
@@ -283,7 +289,8 @@ parts AS (
             ELSE least(
                 CASE WHEN sums.idle_at > $4 THEN sums.idle_at END,
                 CASE WHEN sums.heartbeat_at > $4 THEN sums.heartbeat_at END,
-                CASE WHEN sums.forgotten_at > $4 THEN sums.forgotten_at END
+                CASE WHEN sums.forgotten_at > $4 THEN sums.forgotten_at END,
+                CASE WHEN sums.overdue_at > $4 THEN sums.overdue_at END
             )
         END AS next_deadline_at
     FROM sums
@@ -613,6 +620,8 @@ SELECT
     agent_trust.agent_id,
     agent_trust.criticality,
     agent_trust.state,
+    agent_trust.recent_operations::double precision AS recent_operations,
+    agent_trust.recent_errors::double precision AS recent_errors,
     (extract(EPOCH FROM agent_trust.window_end - hours.hour)::bigint - 3600) / 86400 AS day,
     sum(hours.operations)::double precision AS operations,
     sum(hours.errors)::double precision AS errors,
@@ -625,7 +634,9 @@ INNER JOIN agent_hours AS hours
         AND hours.hour >= agent_trust.window_end - interval '168 hours'
         AND hours.hour < agent_trust.window_end
 WHERE agent_trust.tenant_id = $1 AND agent_trust.in_fleet
-GROUP BY agent_trust.agent_id, agent_trust.criticality, agent_trust.state, 4;
+GROUP BY
+    agent_trust.agent_id, agent_trust.criticality, agent_trust.state, agent_trust.recent_operations,
+    agent_trust.recent_errors, 6;
 
 -- name: roll_up_hours
 -- Moves old hours into days, of all tenants, and keeps those that a score may still need: each

@@ -172,6 +172,12 @@ def _updates(name: str, retired: str) -> Iterator[Row]:
     )
     yield Row(
         name,
+        "FAILED_PRECONDITION AGENT_SUSPENDED",
+        "criticality of a suspended agent",
+        lambda f: update(one(id=f.ids["suspended"], criticality=1), "criticality"),
+    )
+    yield Row(
+        name,
         "PERMISSION_DENIED FIELD_NOT_ALLOWED",
         "criticality, with an adapter's token",
         lambda f: update(one(id=f.ids["active"], criticality=1), "criticality"),

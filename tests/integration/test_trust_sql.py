@@ -172,6 +172,7 @@ def expected_trust(seen: Seen, key: Key, as_of: datetime, baseline_ppb: int) -> 
         counted_until=said["counted_until"],
         heartbeat_interval=None if interval is None else timedelta(seconds=interval),
         latency_limit_us=said["latency_limit_us"],
+        overdue_at=said["overdue_at"],
     )
     return evaluate(seen.hours.get(key, []), standing, as_of, baseline_ppb)
 

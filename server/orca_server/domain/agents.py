@@ -49,6 +49,8 @@ REPORTED_FIELDS = frozenset(
 FILE_FIELDS = frozenset(
     {"display_name", "description", "endpoint", "capabilities", "owner", "labels"}
 )
+# Fields that weigh the last values of an agent that left: they stay as they were when it left.
+FROZEN_FIELDS = frozenset({"criticality", "heartbeat_interval_seconds"})
 # Fields that the trust tick reads: a change of one marks the agent.
 TRUST_FIELDS = frozenset({"state", "criticality", "heartbeat_interval_seconds", "latency_limit_us"})
 
@@ -212,7 +214,8 @@ def with_content(agent: Agent, new: Content) -> Agent:
 
     Raises:
         NotAllowedNow: If that would change what the registry file says of its own servers
-            (`AGENT_OWNED_BY_FILE`).
+            (`AGENT_OWNED_BY_FILE`), or what weighs the trust of a suspended agent
+            (`AGENT_SUSPENDED`).
     """
     owned = sorted(FILE_FIELDS & set(changed_fields(agent.content, new)))
     if owned and agent.source is Source.FILE:
@@ -220,6 +223,14 @@ def with_content(agent: Agent, new: Content) -> Agent:
             "AGENT_OWNED_BY_FILE",
             f"The registry file owns '{owned[0]}' of agent '{agent.name}'; change it there.",
             _about(agent) | {"fields": ",".join(owned)},
+        )
+    frozen = sorted(FROZEN_FIELDS & set(changed_fields(agent.content, new)))
+    if frozen and agent.state is AgentState.SUSPENDED:
+        raise NotAllowedNow(
+            "AGENT_SUSPENDED",
+            f"Agent '{agent.name}' is suspended and keeps its last values, so its '{frozen[0]}'"
+            " cannot change; resume it first.",
+            _about(agent) | {"fields": ",".join(frozen)},
         )
     return replace(agent, content=new)
 

@@ -129,8 +129,13 @@ def _of_file(new_id: UUID, server: FileServer) -> Agent:
 
 
 def _as_in_file(agent: Agent, server: FileServer) -> Agent:
-    """The agent with what the file says; what it does not speak of stays."""
+    """The agent with what the file says; what it does not speak of stays.
+
+    So does what weighs the last values of a suspended agent, until a sync after it is resumed.
+    """
     silent = {"tools", "version", "latency_limit_us", *OPTIONAL_FIELDS} - server.stated
+    if agent.state is AgentState.SUSPENDED:
+        silent |= agents.FROZEN_FIELDS
     kept: dict[str, Any] = {name: getattr(agent.content, name) for name in silent}
     content = replace(server.content, **kept)
     described = replace(agent, content=content, source=Source.FILE)

@@ -113,6 +113,8 @@ class Standing:
         left_at: When it was suspended or retired; None while active.
         counted_until: End of its stay in the means after it left.
         heartbeat_interval: How often it promises to report.
+        overdue_at: When that promise was changed although it was past it: silence stays
+            until a report that is newer.
         latency_limit_us: Mean latency above which its health is lowered.
     """
 
@@ -120,6 +122,7 @@ class Standing:
     counted_until: datetime | None = None
     heartbeat_interval: timedelta | None = None
     latency_limit_us: int | None = None
+    overdue_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +256,7 @@ class _Deadlines:
     idle_at: datetime | None
     heartbeat_at: datetime | None
     forgotten_at: datetime | None
+    overdue_at: datetime | None
 
 
 def _deadlines(rows: list[AgentHour], standing: Standing) -> _Deadlines:
@@ -262,13 +266,19 @@ def _deadlines(rows: list[AgentHour], standing: Standing) -> _Deadlines:
     heartbeat_at = None
     if interval is not None and counted_at is not None:
         heartbeat_at = counted_at + interval + heartbeat_grace(interval)
-    if operated_at is None:
-        return _Deadlines(None, heartbeat_at, None)
-    return _Deadlines(operated_at + IDLE_AFTER, heartbeat_at, operated_at + FORGOTTEN_AFTER)
+    overdue_at = None
+    if standing.overdue_at is not None and counted_at is not None:
+        overdue_at = standing.overdue_at if counted_at <= standing.overdue_at else None
+    return _Deadlines(
+        idle_at=None if operated_at is None else operated_at + IDLE_AFTER,
+        heartbeat_at=heartbeat_at,
+        forgotten_at=None if operated_at is None else operated_at + FORGOTTEN_AFTER,
+        overdue_at=overdue_at,
+    )
 
 
 def _state(deadlines: _Deadlines, judged_at: datetime) -> TrustState:
-    for deadline in (deadlines.heartbeat_at, deadlines.forgotten_at):
+    for deadline in (deadlines.heartbeat_at, deadlines.forgotten_at, deadlines.overdue_at):
         if deadline is not None and deadline <= judged_at:
             return TrustState.SILENT
     if deadlines.idle_at is not None and deadlines.idle_at <= judged_at:
@@ -284,7 +294,12 @@ def _next_deadline(deadlines: _Deadlines, standing: Standing, as_of: datetime) -
     if standing.left_at is not None:
         candidates = [standing.counted_until]
     else:
-        candidates = [deadlines.idle_at, deadlines.heartbeat_at, deadlines.forgotten_at]
+        candidates = [
+            deadlines.idle_at,
+            deadlines.heartbeat_at,
+            deadlines.forgotten_at,
+            deadlines.overdue_at,
+        ]
     return min((at for at in candidates if at is not None and at > as_of), default=None)
 
 

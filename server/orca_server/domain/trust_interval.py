@@ -18,6 +18,7 @@ from orca_server.domain.numbers import PPB
 from orca_server.domain.trust import (
     ADHERENCE_PRIOR_OPERATIONS,
     PRIOR_OPERATIONS,
+    RECENT_MINIMUM_OPERATIONS,
     VIOLATION_FACTOR,
 )
 
@@ -36,6 +37,8 @@ class WindowDays:
         operations: Operations.
         errors: Errors.
         violation_tenths: 10 x violations + blocked violations.
+        recent_operations: Operations of the last 6 hours, per agent.
+        recent_errors: Errors among them.
         weights: Criticality weight per agent.
         silent: Whether the agent's values count as at most 0.5.
     """
@@ -43,33 +46,58 @@ class WindowDays:
     operations: Floats
     errors: Floats
     violation_tenths: Floats
+    recent_operations: Floats
+    recent_errors: Floats
     weights: Floats
     silent: NDArray[np.bool_]
 
 
-def bootstrap(days: WindowDays, settings: TrustSettings) -> tuple[float, float] | None:
-    """2.5th and 97.5th percentile of the score, or None without agents.
+def bootstrap(
+    days: WindowDays, settings: TrustSettings, score: float
+) -> tuple[float, float] | None:
+    """2.5th and 97.5th percentile of the score, widened to hold it; None without agents.
 
-    The lowering of `success` by the last 6 hours is left out: resampled days have none.
+    Each agent's day is drawn among those with operations: a quiet day is no evidence. The
+    last 6 hours lower a resample as they lower the score.
     """
-    if days.operations.shape[0] == 0:
+    agents = days.operations.shape[0]
+    if agents == 0:
         return None
     generator = np.random.default_rng(SEED)
-    draws = generator.multinomial(DAYS, [1 / DAYS] * DAYS, size=RESAMPLES).astype(np.float64)
-    scores = np.array([_score(days, draw, settings) for draw in draws])
+    draws = generator.random((RESAMPLES, DAYS))
+    # The same draw picks the same share of each agent's days with operations, newest first.
+    active = np.argsort(days.operations <= 0, axis=1, kind="stable")
+    counts = np.maximum((days.operations > 0).sum(axis=1), 1)
+    rows = np.arange(agents)[:, None]
+    scores = np.empty(RESAMPLES)
+    for number, draw in enumerate(draws):
+        chosen = active[rows, (draw[None, :] * counts[:, None]).astype(np.intp)]
+        scale = counts / DAYS  # as many days as the agent has
+        operations, errors, tenths = (
+            column[rows, chosen].sum(axis=1) * scale
+            for column in (days.operations, days.errors, days.violation_tenths)
+        )
+        scores[number] = _score(days, operations, errors, tenths, settings)
     low, high = np.percentile(scores, [2.5, 97.5])
-    return float(low), float(high)
+    return min(float(low), score), max(float(high), score)
 
 
-def _score(days: WindowDays, draw: Floats, settings: TrustSettings) -> float:
-    operations = days.operations @ draw
-    errors = days.errors @ draw
-    violations = days.violation_tenths @ draw / 10
+def _score(
+    days: WindowDays,
+    operations: Floats,
+    errors: Floats,
+    violation_tenths: Floats,
+    settings: TrustSettings,
+) -> float:
     baseline = settings.baseline_ppb / PPB
     cap = np.where(days.silent, 0.5, 1.0)
-    success = (operations - errors + PRIOR_OPERATIONS * baseline) / (operations + PRIOR_OPERATIONS)
+    success = _success(operations, errors, baseline)
+    recent = _success(days.recent_operations, days.recent_errors, baseline)
+    enough = days.recent_operations >= RECENT_MINIMUM_OPERATIONS
+    success = np.where(enough, np.minimum(success, recent), success)
     adherence = np.maximum(
-        0.0, 1 - VIOLATION_FACTOR * violations / (operations + ADHERENCE_PRIOR_OPERATIONS)
+        0.0,
+        1 - VIOLATION_FACTOR * violation_tenths / 10 / (operations + ADHERENCE_PRIOR_OPERATIONS),
     )
     level = np.minimum(0.6 * success + 0.4 * adherence, cap)
     parts = {
@@ -81,3 +109,7 @@ def _score(days: WindowDays, draw: Floats, settings: TrustSettings) -> float:
     if whole == 0:
         return 0.0
     return sum(settings.weights_ppb[name] * value for name, value in parts.items()) / whole
+
+
+def _success(operations: Floats, errors: Floats, baseline: float) -> Floats:
+    return (operations - errors + PRIOR_OPERATIONS * baseline) / (operations + PRIOR_OPERATIONS)

@@ -72,6 +72,7 @@ class _Submission:
     size_bytes: int
     atomic: bool
     done: asyncio.Future[Outcome]
+    submitted_at: float
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ class Ingest:
         self._max_bytes = max_bytes
         self._flushers = flushers
         self._queue: deque[_Submission] = deque()
+        self._unanswered: dict[_Submission, None] = {}  # oldest first
         self._records = 0
         self._bytes = 0
         self._queued_records = 0
@@ -126,10 +128,10 @@ class Ingest:
         """Bytes of all records that are not answered yet."""
         return self._bytes
 
-    def oldest_wait_is_over(self, seconds: float) -> bool:
-        """Whether something is queued although nothing was committed for `seconds`."""
-        last = self.counts.last_commit_at
-        return bool(self._queue) and last is not None and time.time() - last > seconds
+    def oldest_wait_seconds(self) -> float:
+        """How long the oldest unanswered submission has waited; 0 if there is none."""
+        first = next(iter(self._unanswered), None)
+        return 0.0 if first is None else time.monotonic() - first.submitted_at
 
     def submit(
         self, tenant_id: UUID, rows: Sequence[Row], size_bytes: int, *, atomic: bool
@@ -158,7 +160,8 @@ class Ingest:
                 retry_after_seconds=1.0,
             )
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        submission = _Submission(tenant_id, rows, size_bytes, atomic, done)
+        submission = _Submission(tenant_id, rows, size_bytes, atomic, done, time.monotonic())
+        self._unanswered[submission] = None
         self._queue.append(submission)
         self._records += len(rows)
         self._queued_records += len(rows)
@@ -169,6 +172,7 @@ class Ingest:
         return done
 
     def _release(self, submission: _Submission) -> None:
+        del self._unanswered[submission]
         self._under_way -= 1
         self._records -= len(submission.rows)
         self._bytes -= submission.size_bytes

@@ -88,6 +88,7 @@ REASONS = (
     Reason("FAILED_PRECONDITION", "AGENT_NOT_IN_CATALOG", "The agent is suspended or retired, so it cannot be enrolled.", "Resume it instead.", _AGENT),
     Reason("FAILED_PRECONDITION", "AGENT_HAS_HISTORY", "The agent has reported: its records are evidence.", "Retire it instead.", _AGENT),
     Reason("FAILED_PRECONDITION", "AGENT_OWNED_BY_FILE", "The registry file owns what is said of this agent.", "Change the file and sync.", _AGENT),
+    Reason("FAILED_PRECONDITION", "AGENT_SUSPENDED", "The agent is suspended: what weighs its last values stays as it was.", "Resume it first.", _AGENT),
     Reason("FAILED_PRECONDITION", "REGISTRY_FILE_INVALID", "The registry file is not well formed; nothing was changed.", "Correct the lines that are named.", violations=True),
     Reason("FAILED_PRECONDITION", "REGISTRY_FILE_MISSING", "The registry file is not there, cannot be read, or none is set; nothing was changed.", "Set MCP_REGISTRY_PATH, or restore the file."),
     Reason("ABORTED", "ETAG_MISMATCH", "The agent changed since `etag` was read.", "Get it and try again.", _AGENT),
@@ -181,8 +182,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     "AgentService.ListAgents": (_FIELD, "INVALID_ARGUMENT FILTER_INVALID", _ORDER, *_PAGE),
     "AgentService.UpdateAgent": (
         _FIELD, "INVALID_ARGUMENT FIELD_IMMUTABLE", _FOUND, _ETAG, "ALREADY_EXISTS AGENT_RETIRED",
-        "FAILED_PRECONDITION AGENT_OWNED_BY_FILE", "PERMISSION_DENIED FIELD_NOT_ALLOWED", _BOUND,
-        _CHANGED,
+        "FAILED_PRECONDITION AGENT_OWNED_BY_FILE", "FAILED_PRECONDITION AGENT_SUSPENDED",
+        "PERMISSION_DENIED FIELD_NOT_ALLOWED", _BOUND, _CHANGED,
     ),
     "AgentService.DeleteAgent": (_FIELD, _FOUND, "FAILED_PRECONDITION AGENT_HAS_HISTORY", _ETAG),
     "AgentService.BatchGetAgents": (_FIELD, _FOUND),

@@ -59,12 +59,15 @@ class TrustServicer:
         trust = trust_to_proto(row)
         if days:
             # Arrays of up to 100,000 agents: not on the event loop.
-            ends = await asyncio.to_thread(lambda: bootstrap(_window_days(days), self._settings))
+            ends = await asyncio.to_thread(self._interval, days, trust.trust_score)
             if ends is not None:
                 trust.interval.CopyFrom(
                     pb.TrustInterval(low=ends[0], high=ends[1], resamples=RESAMPLES)
                 )
         return trust
+
+    def _interval(self, days: list[Record], score: float) -> tuple[float, float] | None:
+        return bootstrap(_window_days(days), self._settings, score)
 
     async def RefreshTrust(
         self, request: service_pb.RefreshTrustRequest, context: Context
@@ -139,6 +142,8 @@ def _window_days(rows: list[Record]) -> WindowDays:
         operations=np.zeros((len(agents), DAYS)),
         errors=np.zeros((len(agents), DAYS)),
         violation_tenths=np.zeros((len(agents), DAYS)),
+        recent_operations=np.zeros(len(agents)),
+        recent_errors=np.zeros(len(agents)),
         weights=np.ones(len(agents)),
         silent=np.zeros(len(agents), dtype=np.bool_),
     )
@@ -147,6 +152,8 @@ def _window_days(rows: list[Record]) -> WindowDays:
         days.operations[agent, day] = row["operations"]
         days.errors[agent, day] = row["errors"]
         days.violation_tenths[agent, day] = row["violation_tenths"]
+        days.recent_operations[agent] = row["recent_operations"]
+        days.recent_errors[agent] = row["recent_errors"]
         days.weights[agent] = CRITICALITY_WEIGHTS[row["criticality"]]
         days.silent[agent] = row["state"] == "silent"
     return days

@@ -94,12 +94,18 @@ def read_migrations(folder: Path | None = None) -> tuple[Migration, ...]:
 
 
 @cache
-def needed_version() -> int:
-    """The schema version that this release needs at least.
+@cache
+def own_migrations() -> tuple[Migration, ...]:
+    """The migrations of the code that runs, read once: as its queries were.
 
-    Read once: files of a newer release that come under a running server are not its own.
+    A checkout that is updated under a running server must not change the schema beneath it.
     """
-    return len(read_migrations())
+    return read_migrations()
+
+
+def needed_version() -> int:
+    """The schema version that this release needs at least."""
+    return len(own_migrations())
 
 
 async def migrate(
@@ -122,7 +128,7 @@ async def migrate(
         MigrationError: If that is impossible.
         Unavailable: If the database does not answer.
     """
-    wanted = read_migrations() if migrations is None else tuple(migrations)
+    wanted = own_migrations() if migrations is None else tuple(migrations)
     deadline = asyncio.get_running_loop().time() + deadline_seconds
     async with _runner(database_url, deadline) as connection:
         await connection.execute(_TABLE)

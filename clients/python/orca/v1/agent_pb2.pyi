@@ -203,7 +203,8 @@ class Agent(_message.Message):
     """How much depends on it. Default `CRITICALITY_NORMAL`."""
     heartbeat_interval_seconds: _builtins.int
     """The agent promises to report at least this often, 10 to 2,592,000 seconds. Past it,
-    and a grace of a tenth or a minute, whichever is more, it is silent. Unset: no promise.
+    and a grace of a tenth or a minute, whichever is more, it is silent; changing the
+    promise does not end that, a report does. Unset: no promise.
     """
     latency_limit_ms: _builtins.float
     """Mean latency above which its health is lowered, in milliseconds, 1 to 3,600,000.

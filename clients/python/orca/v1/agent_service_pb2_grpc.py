@@ -186,6 +186,8 @@ class AgentServiceServicer:
         * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
         * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns this field;
         change it there.
+        * `FAILED_PRECONDITION` (`AGENT_SUSPENDED`): `criticality` and
+        `heartbeat_interval_seconds` of a suspended agent stay as they are; resume it first.
         * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`, `AGENT_NOT_ALLOWED`): the token may not
         change this field or this agent.
         * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
