@@ -9,7 +9,7 @@ import importlib.util
 
 import typer
 
-COMMANDS = ("up", "serve", "env", "psql", "db", "tokens")
+COMMANDS = ("up", "serve", "env", "psql", "db", "tokens", "verify")
 
 
 def _build() -> typer.Typer:
