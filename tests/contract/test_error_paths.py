@@ -33,8 +33,11 @@ from tests.fuzz.requests import label, methods
 from tests.servers import VOLATILE, PostgresServer, running_postgres
 
 METHODS = {label(method): method for method in methods()}
-LOCKED = "LOCK TABLE agents, telemetry, trust_current, agent_trust, trust_snapshots"
 TICK_LOCK = "SELECT pg_advisory_xact_lock(7016996765293437281)"
+LOCKED = (
+    f"{TICK_LOCK};"  # first, as the tick does: else the two would wait for each other
+    " LOCK TABLE agents, telemetry, trust_current, agent_trust, trust_snapshots"
+)
 QUEUE = 1_000
 REASONS = {reason.key: reason for reason in catalog.REASONS}
 

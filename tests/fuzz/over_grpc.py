@@ -1,4 +1,4 @@
-"""Sends requests over gRPC, past the gateway."""
+"""Sends requests over gRPC, past the gateway or through it."""
 
 import asyncio
 import random

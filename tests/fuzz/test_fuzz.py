@@ -59,19 +59,22 @@ async def in_parallel(senders: Sequence[Sender], count: int) -> None:
             group.create_task(work(send))
 
 
-async def fuzz_over_grpc(address: str, pool: Pool, tally: Tally, registry: Path) -> None:
-    """Sends the gRPC part, straight to the server."""
+async def fuzz_over_grpc(
+    targets: tuple[str, str], pool: Pool, tally: Tally, registry: Path
+) -> None:
+    """Sends the gRPC part: half of it straight to the server, half through the gateway."""
     methods = requests.methods()
     early = [method for method in methods if method.name in FIRST] * 15
-    async with grpc.aio.insecure_channel(address) as channel:
-        fuzzer = GrpcFuzzer(channel, pool, tally, tokens())
+    first, second = (grpc.aio.insecure_channel(target) for target in targets)
+    async with first, second:
+        fuzzers = [GrpcFuzzer(channel, pool, tally, tokens()) for channel in (first, second)]
 
         async def send(number: int) -> None:
             dice = random.Random(f"{SEED}/grpc/{number}")
             if number % REGISTRY_EVERY == 0:
                 write_registry(registry, dice)
             chosen = early[number] if number < len(early) else methods[number % len(methods)]
-            await fuzzer.send(requests.make(chosen, pool, dice), dice)
+            await dice.choice(fuzzers).send(requests.make(chosen, pool, dice), dice)
 
         await in_parallel([send] * WORKERS, int(REQUESTS * OVER_GRPC))
 
@@ -140,7 +143,7 @@ async def test_every_request_is_accepted_or_refused_for_a_documented_reason(
         address = server.start().grpc
         await wait_until_prepared(server, address)
         front = gateway(int(address.rpartition(":")[2]))
-        await fuzz_over_grpc(address, pool, tally, registry)
+        await fuzz_over_grpc((address, front.grpc_target), pool, tally, registry)
         await fuzz_over_rest(front.settings.rest_port, pool, tally, registry)
         assert server.terminate() == 0
     check_log(server, tally)
