@@ -46,6 +46,8 @@ class Exercise:
         self._states()
         self._latencies()
         self._deadlines()
+        self.edited = self.add()  # its promise was changed long after it was broken, an hour ago
+        self.tell(self.edited, 5 * HOUR, 10)
         catalog = self.add(state=AgentState.CATALOG)
         self.tell(catalog, HOUR, 40, 1)
         self.add(state=AgentState.CATALOG)
@@ -133,6 +135,9 @@ class Exercise:
         await world.tick()
         await world.deliver([self.rows, self.late])
         world.now = NOW
+        await world.operate(self.edited, "edit", latency_limit_us=1_000)
+        change = "UPDATE agents SET overdue_at = $2 WHERE id = $1"
+        await world.execute(change, self.edited, NOW - HOUR)
         await world.tick()
 
     async def _leave(self, world: World, leaving: list[Agent]) -> None:

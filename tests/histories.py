@@ -212,7 +212,7 @@ class World:
             case "enrol":
                 after = domain.enrol(before)
             case _:
-                after = replace(before, content=replace(before.content, **said))
+                after = domain.with_content(before, replace(before.content, **said))
         author = Author(tenant, "test")
         await store.save_agents(tx, author, f"agents.{change}", [(before, after)])
         return after

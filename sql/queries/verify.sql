@@ -129,6 +129,7 @@ SELECT
     agents.state AS agent_state,
     agents.left_at,
     agents.counted_until,
+    agents.overdue_at,
     agents.criticality AS said_criticality,
     agents.heartbeat_interval_seconds,
     agents.latency_limit_us AS said_latency_limit_us,

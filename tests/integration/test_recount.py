@@ -146,6 +146,7 @@ IN_COMPUTING = {
     "silent after ninety days": computing("interval '2160 hours'", "interval '2161 hours'"),
     "forgotten at the very instant": computing("sums.forgotten_at <= ", "sums.forgotten_at < "),
     "heartbeat at the very instant": computing("sums.heartbeat_at <= ", "sums.heartbeat_at < "),
+    "an edit ends no silence": computing("OR sums.overdue_at <= sums.judged_at", ""),
     "grace is a tenth": computing("interval '100 milliseconds'", "interval '101 milliseconds'"),
     "grace is a minute at least": computing(
         "interval '1 minute') AS patience", "interval '61 seconds') AS patience"

@@ -289,7 +289,7 @@ async def check(world: World) -> None:
     assert {key[0] for key in seen.agents} <= set(seen.current)
 
 
-@settings(max_examples=settings().max_examples * 2 // 5)  # each plays up to 26 steps
+@settings(max_examples=settings().max_examples * 3 // 10)  # each plays up to 26 steps
 @given(fleet=fleets(), history=histories)
 def test_sql_and_domain_agree_on_every_digit(stage: Stage, fleet: Fleet, history: Steps) -> None:
     stage.runner.run(play(stage.world, fleet, history, check))

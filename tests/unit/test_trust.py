@@ -242,6 +242,24 @@ def test_a_missed_heartbeat_halves_at_the_very_instant_and_a_new_one_restores() 
     assert back.counted_level_ppb == 940_000_000
 
 
+def test_a_promise_that_was_changed_when_broken_leaves_silence_until_a_newer_report() -> None:
+    last, changed = T0 + timedelta(minutes=30), T0 + timedelta(hours=5)
+    row = hour_row(T0, 10)
+    for at, state in (
+        (changed - INSTANT, TrustState.MEASURED),
+        (changed, TrustState.SILENT),
+        (changed + HOUR, TrustState.SILENT),
+    ):
+        assert judge(row, at=at, overdue_at=changed).state is state
+    assert judge(row, at=last, overdue_at=changed).next_deadline_at == changed
+    for reported, state in (
+        (changed, TrustState.SILENT),
+        (changed + INSTANT, TrustState.MEASURED),
+    ):
+        beat = AgentHour(changed.replace(minute=0), Facts(), None, reported, reported)
+        assert judge(row, beat, at=changed + HOUR, overdue_at=changed).state is state
+
+
 def test_silence_does_not_raise_what_is_below_half() -> None:
     row = hour_row(T0, 100, 100, violations=50)
     trust = judge(row, at=T0 + timedelta(days=200))

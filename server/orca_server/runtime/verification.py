@@ -207,6 +207,7 @@ def _standing(row: Record) -> Standing:
         counted_until=row["counted_until"],
         heartbeat_interval=None if seconds is None else timedelta(seconds=seconds),
         latency_limit_us=row["said_latency_limit_us"],
+        overdue_at=row["overdue_at"],
     )
 
 
