@@ -31,7 +31,7 @@ def play(stack: Up) -> str:
 
 
 @NEEDS_DATA
-def test_a_first_fleet_is_counted_once_however_often_it_is_played(up: Up) -> None:  # noqa: F811
+def test_a_first_fleet_is_counted_once_however_often_it_is_played(up: Up) -> None:
     assert Path(sys.executable).parent == ROOT / ".venv" / "bin", "the script runs .venv"
     up.start()
     first, second = play(up), play(up)
