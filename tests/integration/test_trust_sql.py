@@ -29,6 +29,8 @@ from orca_server.domain.trust import (
     band_of,
     evaluate,
 )
+from orca_server.store import trust as store
+from orca_server.store.database import Connection
 from tests.histories import Stage, World, agent, record, staged
 from tests.plays import Fleet, Steps, fleets, histories, play
 from tests.servers import PostgresServer
@@ -310,5 +312,30 @@ async def test_an_agent_that_reports_while_its_row_is_locked_joins_later(databas
         rows = await world.fetch("SELECT state FROM agent_trust")
         assert [row["state"] for row in rows] == ["measured"]
         await check(world)
+    finally:
+        await world.close()
+
+
+async def test_what_is_told_while_a_tick_begins_has_happened_by_its_instant(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(database_url)
+    await world.prepare()
+    await world.open()
+    merge = store.merge_inbox
+
+    async def merge_a_moment_later(tx: Connection) -> list[store.DirtyAgent]:
+        (clock,) = await world.fetch("SELECT clock_timestamp() AS now")
+        world.now = clock["now"]
+        await world.operate(one.id, "suspend")
+        return await merge(tx)
+
+    try:
+        one = agent(1)
+        await world.add(one)
+        monkeypatch.setattr(store, "merge_inbox", merge_a_moment_later)
+        as_of = await world.replicas[1].tick.tick(wait=True)
+        assert as_of is not None
+        assert as_of > world.now  # when it left; a deadline between the two would be missed
     finally:
         await world.close()

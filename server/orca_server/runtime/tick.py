@@ -118,12 +118,13 @@ class Tick:
             if not await store.lock_tick(tx, wait=wait):
                 return None
             started = time.monotonic()
-            as_of = as_of or await store.read_clock(tx)
             heads = await store.read_heads(tx)
             if any(self._settings_changed(head) for head in heads.values()):
                 log.warning("the settings of the score changed; computing every agent anew")
                 await store.mark_all(tx)
             dirty = await store.merge_inbox(tx)
+            # Only now: what the inbox told had happened by then, also who left in that moment.
+            as_of = as_of or await store.read_clock(tx)
             await store.enrol_reporting(tx, dirty)
             computed = await store.compute_agents(tx, dirty, as_of, self._settings.baseline_ppb)
             elapsed = time.monotonic() - started
