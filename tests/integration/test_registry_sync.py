@@ -107,6 +107,15 @@ async def until(condition: Callable[[], Any]) -> Any:
         return found
 
 
+async def test_new_servers_are_listed_in_the_order_of_the_file(
+    stub: AgentServiceStub, path: Path
+) -> None:
+    names = [f"{'zyx'[number % 3]}{number}" for number in range(60)]
+    write(path, HEAD + "".join(f"  {name}: {{command: npx}}\n" for name in names))
+    await until(lambda: fleet(stub))
+    assert list(await fleet(stub)) == names
+
+
 async def test_servers_of_the_file_are_active_agents(stub: AgentServiceStub, path: Path) -> None:
     write(path, TWO)
     await until(lambda: fleet(stub))

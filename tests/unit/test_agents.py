@@ -29,6 +29,7 @@ from orca_server.domain.agents import (
 )
 from orca_server.domain.errors import Conflict, InvalidRequest, NotAllowedNow, OrcaError
 from orca_server.domain.ids import uuid7
+from orca_server.runtime.agent_ids import new_agent_id
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -433,3 +434,21 @@ def test_ids_have_the_shape_of_version_7_and_order_by_time(ms: int, random: byte
     made = uuid7(ms, random)
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
     assert made.int >> 80 == ms
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from((b"\x00", b"\xff", b"7"))), min_size=2)
+)
+def test_each_id_is_greater_than_the_one_before_whatever_clock_and_chance_say(
+    draws: list[tuple[int, bytes]],
+) -> None:
+    made: list[UUID] = []
+    for ms, chance in draws:
+        made.append(uuid7(ms, chance * 10, made[-1] if made else None))
+    assert made == sorted(set(made))
+    assert {(each.version, each.variant) for each in made} == {(7, "specified in RFC 4122")}
+
+
+def test_ids_of_one_process_are_in_the_order_of_their_making() -> None:
+    made = [new_agent_id() for _ in range(10_000)]
+    assert made == sorted(set(made))
