@@ -10,9 +10,15 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import asyncpg
 import grpc
 import pytest
 
+from orca.v1.agent_service_pb2 import SyncRegistryRequest
+from orca.v1.agent_service_pb2_grpc import AgentServiceStub
+from orca.v1.trust_service_pb2 import RefreshTrustRequest
+from orca.v1.trust_service_pb2_grpc import TrustServiceStub
+from tests import recount
 from tests.fuzz import requests, rest
 from tests.fuzz.over_grpc import GrpcFuzzer
 from tests.fuzz.over_rest import RestFuzzer
@@ -121,6 +127,21 @@ def check_log(server: ServerProcess, tally: Tally) -> None:
         tally.fault("log: a line that is no JSON", text)
 
 
+async def check_trust(url: str, address: str, registry: Path) -> None:
+    """Whatever was stored, trust is what an independent recomputation from the rows makes of it."""
+    registry.write_text('version: "1.0.0"\nservers: {}\n')
+    async with grpc.aio.insecure_channel(address) as channel:
+        # So that the file changes nothing any more between the tick and the recount.
+        await AgentServiceStub(channel).SyncRegistry(SyncRegistryRequest())
+        await TrustServiceStub(channel).RefreshTrust(RefreshTrustRequest())
+    connection = await asyncpg.connect(url)
+    try:
+        different = await recount.differences(connection)
+    finally:
+        await connection.close()
+    assert different == []
+
+
 def check(tally: Tally) -> None:
     """Prints the table and fails for every fault, and where too little was accepted."""
     print(f"\nFUZZ_SEED={SEED}\n{tally.table()}")
@@ -145,6 +166,7 @@ async def test_every_request_is_accepted_or_refused_for_a_documented_reason(
         front = gateway(int(address.rpartition(":")[2]))
         await fuzz_over_grpc((address, front.grpc_target), pool, tally, registry)
         await fuzz_over_rest(front.settings.rest_port, pool, tally, registry)
+        await check_trust(database_url, address, registry)
         assert server.terminate() == 0
     check_log(server, tally)
     check(tally)
