@@ -1,9 +1,12 @@
 """The third recomputation agrees with the ticks, and sees through a planted fault of each rule."""
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,8 @@ from tests.histories import Stage, World, staged
 from tests.plays import Fleet, Steps, fleets, histories, play
 from tests.recount import BILLION, Chosen, differences
 from tests.servers import PostgresServer
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "trust.md"
 
 
 @pytest.fixture(scope="module")
@@ -374,3 +379,27 @@ def test_a_setting_that_was_not_chosen_is_found(exercised: Stage, chosen: TrustS
     runner.run(world.restart(EQUAL))
     runner.run(world.tick())
     assert runner.run(recount(world)) == []
+
+
+def test_the_select_in_the_document_yields_the_digits(exercised: Stage) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (select,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    world, runner = exercised.world, exercised.runner
+    rows = {row["agent"]: tuple(row)[1:] for row in runner.run(world.fetch(select))}
+    held = runner.run(
+        world.fetch(
+            "SELECT type || '/' || name, agent_trust.state, counted_success_ppb,"
+            " counted_adherence_ppb, counted_level_ppb FROM agent_trust"
+            " JOIN agents ON agents.id = agent_id WHERE in_fleet AND window_end IS NOT NULL"
+        )
+    )
+    (current,) = runner.run(world.fetch("SELECT * FROM trust_current"))
+    parts = json.loads(current["summary"])["components"]
+    expected = {row[0]: tuple(row)[1:] for row in held}
+    expected["the fleet"] = (
+        f"risk_exposure {parts['risk_exposure']['ppb']}",
+        parts["agent_uptime"]["ppb"],
+        parts["policy_adherence"]["ppb"],
+        current["trust_ppb"],
+    )
+    assert rows == expected
