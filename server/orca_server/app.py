@@ -275,17 +275,18 @@ class _Server:
     def _listen(self) -> Addresses:
         grpc_host, _ = split_address(self._settings.grpc_address)
         metrics_host, metrics_port = split_address(self._settings.metrics_address)
-        try:
-            grpc_port = self._grpc.add_insecure_port(self._settings.grpc_address)
-        except RuntimeError as error:
-            address = self._settings.grpc_address
-            raise CannotStart(f"ORCA_GRPC_ADDRESS {address} cannot be had: {error}") from error
+        # Metrics first: whoever finds the port of gRPC open may take the server for started.
         try:
             metrics_port, stop = observability.serve_metrics(metrics_host, metrics_port)
         except OSError as error:
             address = self._settings.metrics_address
             raise CannotStart(f"ORCA_METRICS_ADDRESS {address} cannot be had: {error}") from error
         self._stops.append(stop)
+        try:
+            grpc_port = self._grpc.add_insecure_port(self._settings.grpc_address)
+        except RuntimeError as error:
+            address = self._settings.grpc_address
+            raise CannotStart(f"ORCA_GRPC_ADDRESS {address} cannot be had: {error}") from error
         return Addresses(f"{grpc_host}:{grpc_port}", f"{metrics_host}:{metrics_port}")
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -13,11 +13,14 @@ from typing import Annotated, Any, Literal
 
 from dotenv.parser import parse_stream
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PPB = 1_000_000_000
 SHORTEST_SECRET = 32
+OUTSIDE = frozenset({"greater_than_equal", "less_than_equal", "greater_than"})
+"""Kinds of fault of a number outside its bounds."""
 REPEATABLE = frozenset({"JWT_SECRET", "HMAC_SECRET"})
 COMPONENTS = ("agent_uptime", "policy_adherence", "sync_freshness", "risk_exposure")
 WEIGHTS = "agent_uptime=0.30,policy_adherence=0.30,sync_freshness=0.25,risk_exposure=0.15"
@@ -237,14 +240,17 @@ def _file_lines(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield binding.key, binding.value
 
 
-def load() -> Settings:
+def load(**given: str) -> Settings:
     """The settings of this process.
+
+    Args:
+        given: Settings by variable name, over environment and file.
 
     Raises:
         BadSettings: Names every setting that is missing or wrong.
     """
     try:
-        return Settings()
+        return Settings(**given)  # type: ignore[arg-type]  # they are read as the environment's are
     except ValidationError as error:
         lines = (_explained(fault) for fault in error.errors(include_input=False))
         raise BadSettings("\n".join(lines)) from None  # the cause would show secrets
@@ -252,8 +258,27 @@ def load() -> Settings:
 
 def _explained(fault: Any) -> str:
     place = str(fault["loc"][0]) if fault["loc"] else "settings"
-    field = Settings.model_fields.get(place)  # a default's fault is told by its field
+    aliases = {field.validation_alias: field for field in Settings.model_fields.values()}
+    # A default's fault is told by its field, others by the variable.
+    field = Settings.model_fields.get(place) or aliases.get(place)
     name = str(field.validation_alias) if field else place
     if fault["type"] == "missing":
         return f"{name}: is not set"
+    if field and fault["type"] in OUTSIDE:
+        return f"{name}: must {_bounds(field)}"
     return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _bounds(field: FieldInfo) -> str:
+    """What a number's bounds are, in the unit in which it is typed."""
+    exact = any(getattr(each, "func", None) is billionths for each in field.metadata)
+    scale = PPB if exact else 1
+    found = {
+        type(each).__name__: f"{Decimal(str(getattr(each, key))) / scale:f}"
+        for each in field.metadata
+        for key in ("ge", "gt", "le", "lt")
+        if hasattr(each, key)
+    }
+    if "Ge" in found and "Le" in found:
+        return f"lie within {found['Ge']} and {found['Le']}"
+    return f"be {found['Ge']} or more" if "Ge" in found else f"be more than {found['Gt']}"

@@ -217,18 +217,32 @@ def test_busy_ports_are_named_with_their_holder_and_setting(up: Up) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_bad_settings_are_named_at_once(up: Up) -> None:
-    refused = up.run("up", ORCA_REST_PORT="x", ORCA_GRPC_PORT="70000", ORCA_ALLOWED_HOSTS="a b")
+def test_bad_settings_are_named_at_once_and_before_anything_is_made(up: Up) -> None:
+    bad = {
+        "ORCA_REST_PORT": "x",
+        "ORCA_GRPC_PORT": "70000",
+        "ORCA_ALLOWED_HOSTS": "a b",
+        "TRUST_SCORE_BASELINE": "5",
+        "ORCA_ANONYMOUS_ROLE": "root",
+        "JWT_SECRET": "short",
+    }
+    refused = up.run("up", **bad)
     assert refused.returncode == 1
-    for setting in ("ORCA_REST_PORT", "ORCA_GRPC_PORT", "ORCA_ALLOWED_HOSTS"):
-        assert setting in refused.stderr
+    named = [line.split(": ")[:2] for line in refused.stderr.splitlines()]
+    assert sorted(named) == sorted(["orca", name] for name in bad)
+    assert "TRUST_SCORE_BASELINE: must lie within 0 and 1" in refused.stderr
+    assert not (up.folder / "data").exists()
 
 
 def test_a_server_that_cannot_start_is_told_with_its_words(up: Up) -> None:
-    refused = up.run("up", TRUST_SCORE_BASELINE="much")
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        refused = up.run("up", ORCA_METRICS_ADDRESS=f"127.0.0.1:{busy.getsockname()[1]}")
     assert refused.returncode == 1
     assert "server ended" in refused.stderr
-    assert "TRUST_SCORE_BASELINE" in refused.stderr
+    assert "ORCA_METRICS_ADDRESS" in refused.stderr
+    assert "orca: orca:" not in refused.stderr
     state = json.loads((up.folder / "data" / "state.json").read_text())
     assert not [pid for key, pid in state.items() if key[:4] == "pid " and psutil.pid_exists(pid)]
 

@@ -73,6 +73,28 @@ def test_every_fault_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("TRUST_SCORE_BASELINE", "5", "must lie within 0 and 1"),
+        ("TRUST_SCORE_BASELINE", "-0.1", "must lie within 0 and 1"),
+        ("RISK_BASELINE_COST_USD", "-1", "must lie within 0 and 1000000000"),
+        ("DRIFT_THRESHOLD_PCT", "101", "must lie within 0 and 100"),
+        ("PGMAXCONNECTIONS", "1", "must lie within 2 and 200"),
+        ("SYNC_FRESHNESS_SLO_HOURS", "0", "must be more than 0"),
+        ("ORCA_INGEST_QUEUE_RECORDS", "1", "must be 1000 or more"),
+        ("ORCA_TICK_SECONDS", "0", "must lie within 0.05 and 3600"),
+    ],
+)
+def test_bounds_are_told_in_the_unit_that_is_typed(
+    good: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    good.setenv(name, value)
+    with pytest.raises(BadSettings) as caught:
+        load()
+    assert str(caught.value) == f"{name}: {words}"
+
+
 def test_a_server_that_nobody_could_call_is_refused(good: pytest.MonkeyPatch) -> None:
     good.delenv("JWT_SECRET")
     with pytest.raises(BadSettings, match="JWT_SECRET: nobody could call"):

@@ -24,6 +24,6 @@ def told_plainly() -> Iterator[None]:
 
 
 def _end(message: str) -> None:
-    for line in message.splitlines():
-        typer.echo(f"orca: {line}", err=True)
+    for line in message.splitlines():  # some are what another of our commands said
+        typer.echo(f"orca: {line.removeprefix('orca: ')}", err=True)
     sys.exit(1)

@@ -28,7 +28,7 @@ def up() -> None:
     from orca_server.local import settings as local
 
     with told_plainly():
-        settings = local.load()
+        settings = local.load(for_server=True)
         data = DataFolder(settings.data_folder)
         data.create()
         with data.locked():

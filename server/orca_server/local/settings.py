@@ -8,6 +8,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 import orca_server
+from orca_server import settings as server
 from orca_server.local.envoy import allowed_hosts
 from orca_server.local.errors import LocalError
 
@@ -36,8 +37,11 @@ class StackSettings:
         return dict(zip(PORTS, (self.rest_port, self.grpc_port, self.database_port), strict=True))
 
 
-def load() -> StackSettings:
+def load(*, for_server: bool = False) -> StackSettings:
     """The settings of this process.
+
+    Args:
+        for_server: Whether to look at all that the server will read, too.
 
     Raises:
         LocalError: Names every one that cannot be used.
@@ -50,6 +54,8 @@ def load() -> StackSettings:
         hosts = allowed_hosts(given.get("ORCA_ALLOWED_HOSTS", ""))
     except LocalError as error:
         faults.append(str(error))
+    if for_server:
+        faults += _server_faults(given)
     if faults:
         raise LocalError("\n".join(faults))
     database_folder = given.get("ORCA_DB_DIR")
@@ -87,6 +93,18 @@ def _file() -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise LocalError(f"{path} cannot be read: {error}") from error
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _server_faults(given: Mapping[str, str]) -> list[str]:
+    """What the server would refuse; what the stack sets itself is as good as set."""
+    own = {"DATABASE_URL": "postgresql://"}
+    if "JWT_SECRET" not in given:
+        own["JWT_SECRET"] = "x" * server.SHORTEST_SECRET
+    try:
+        server.load(**own)
+    except server.BadSettings as error:
+        return str(error).splitlines()
+    return []
 
 
 def _port(name: str, text: str, faults: list[str]) -> int:
