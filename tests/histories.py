@@ -74,7 +74,7 @@ def record(
 ) -> Row:
     """One record as a row; records of one name and time are the same record."""
     observed = microseconds(at)
-    key = record_key(observed, agent_id, client_identity(name or f"{at}"))
+    key = UUID(bytes=record_key(observed, agent_id.bytes, client_identity(name or f"{at}")))
     return (
         agent_id,
         key,

@@ -8,8 +8,9 @@
 -- microseconds; $11: largest latency; $12: cost in nano-dollars; $13: input tokens; $14: output
 -- tokens; $15: attributes; $16: request of the row, negative if that request wants all or nothing.
 -- Returns how many rows were stored, the positions (from 1) of rows whose agent is unknown or retired,
--- and, unless all rows were stored, the positions that were. Rows are inserted in key order, so two
--- replicas never wait for each other in a circle. Index: agents_pkey, telemetry_pkey.
+-- and, unless all rows were stored, the positions that were. Rows are inserted in the order of day,
+-- agent and key, so two replicas never wait for each other in a circle.
+-- Index: agents_pkey, telemetry_pkey.
 WITH input AS (
     SELECT
         record.tenant_id, record.agent_id, record.key, record.observed_us, record.operations, record.errors,
@@ -47,7 +48,7 @@ stored AS (
         state IS NOT NULL
         AND state <> 'RETIRED'
         AND NOT (request < 0 AND request IN (SELECT refused.request FROM refused))
-    ORDER BY tenant_id, agent_id, key
+    ORDER BY observed_us / 86400000000, tenant_id, agent_id, key
     ON CONFLICT DO NOTHING
     RETURNING
         tenant_id, agent_id, key, observed_at, operations, errors, violations, blocked_violations, latency_us,
@@ -101,6 +102,47 @@ SELECT
         )
     END AS positions
 FROM counts;
+
+-- name: queue_hour_sums
+-- Appends the sums of a batch that COPY stores in the same transaction to the inbox of the trust tick.
+-- $1: tenant; $2: agents; $3: hours in microseconds since 1970; $4 to $12: sums; $13 and $14: newest
+-- record with operations and newest record, microseconds. Returns how many were appended: fewer than
+-- given if an agent is unknown, retired or suspended. Index: agents_pkey.
+WITH queued AS (
+    INSERT INTO trust_inbox (
+        tenant_id, agent_id, hour, operations, errors, violations, blocked_violations, latency_us,
+        latency_operations, cost_nano_usd, input_tokens, output_tokens, last_operation_at,
+        last_counted_at, last_seen_at
+    )
+    SELECT
+        agents.tenant_id,
+        agents.id,
+        'epoch'::timestamptz + sums.hour_us * interval '1 microsecond',
+        sums.operations,
+        sums.errors,
+        sums.violations,
+        sums.blocked_violations,
+        sums.latency_us,
+        sums.latency_operations,
+        sums.cost_nano_usd,
+        sums.input_tokens,
+        sums.output_tokens,
+        'epoch'::timestamptz + sums.last_operation_us * interval '1 microsecond',
+        'epoch'::timestamptz + sums.last_us * interval '1 microsecond',
+        'epoch'::timestamptz + sums.last_us * interval '1 microsecond'
+    FROM unnest(
+        $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+        $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[]
+    ) AS sums (
+        agent_id, hour_us, operations, errors, violations, blocked_violations, latency_us,
+        latency_operations, cost_nano_usd, input_tokens, output_tokens, last_operation_us, last_us
+    )
+    INNER JOIN agents
+        ON agents.tenant_id = $1 AND agents.id = sums.agent_id AND agents.state IN ('ACTIVE', 'CATALOG')
+    RETURNING 1
+)
+
+SELECT count(*) FROM queued;
 
 -- name: resolve_agents
 -- Ids of agents by type and name. $1: tenants; $2: types; $3: names. Index: agents_tenant_id_type_name_key.

@@ -16,8 +16,8 @@ MAX_ID_LENGTH = 200
 MAX_ATTRIBUTES_BYTES = 8192
 MAX_RECORDS = 1_000
 FUTURE_TOLERANCE_US = 300_000_000
-_VERSION_7 = 0x7 << 76
-_VARIANT = 0x2 << 62
+_HASHED_BITS = 0xFFF << 64 | 0x3FFFFFFFFFFFFFFF
+_VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
 
 # (agent_id, key, observed_us, operations, errors, violations, attempts, blocked_violations,
 #  latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes):
@@ -74,21 +74,19 @@ class Columns:
     refusals: list[Refusal] = field(default_factory=list)
 
 
-def record_key(observed_us: int, agent_id: UUID, identity: bytes) -> UUID:
+def record_key(observed_us: int, agent_id: bytes, identity: bytes) -> bytes:
     """The key of a record.
 
     Args:
         observed_us: `observed_at` in microseconds since 1970.
-        agent_id: The agent.
+        agent_id: The agent's 16 bytes.
         identity: `client_identity` or `content_identity`.
 
     Source: the layout of RFC 9562, section 5.7, with hash bits for the random ones.
     """
-    digest = hashlib.sha256(agent_id.bytes + identity).digest()
-    bits = int.from_bytes(digest[:10], "big")
-    high = (observed_us // 1000) << 80
-    middle = _VERSION_7 | ((bits >> 64) & 0xFFF) << 64
-    return UUID(int=high | middle | _VARIANT | (bits & 0x3FFFFFFFFFFFFFFF))
+    bits = int.from_bytes(hashlib.sha256(agent_id + identity).digest()[:10], "big")
+    key = observed_us // 1000 << 80 | bits & _HASHED_BITS | _VERSION_AND_VARIANT
+    return key.to_bytes(16, "big")
 
 
 def first_key(observed_us: int) -> UUID:

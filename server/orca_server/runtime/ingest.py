@@ -1,9 +1,10 @@
 """The one path by which telemetry becomes rows.
 
 Callers submit the rows of a request and wait; flushers take what waits and store it in one
-statement per batch. A submission is never split over two transactions, and a caller is
-answered only after the commit. While few wait, a batch leaves at once; under load a
-flusher lingers for a few milliseconds so that batches grow and commits are shared.
+transaction per batch: by COPY where a batch is large and holds nothing but new rows, else by the
+one statement that finds out about each row. A submission is never split over two transactions,
+and a caller is answered only after the commit. While few wait, a batch leaves at once; under load
+a flusher lingers for a few milliseconds so that batches grow and commits are shared.
 
 What one caller does never touches another: a cancelled or expired submission is left out
 of its batch, a batch that the database refuses is halved until the culprit stands alone.
@@ -23,10 +24,13 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from orca_server.domain.errors import Overloaded, Unavailable
 from orca_server.domain.telemetry import Row
-from orca_server.store.database import Database
-from orca_server.store.telemetry import PartitionMissing, Stored, store_rows
+from orca_server.store.database import Connection, Database
+from orca_server.store.telemetry import ALL_STORED, PartitionMissing, Stored, store_rows
+from orca_server.store.telemetry_copy import copy_rows
 
 BATCH_ROWS = 2_000
+COPY_ROWS = 250
+COPIES_TO_SKIP = 32  # after one that failed: retries and strangers come in numbers
 LINGER_ABOVE = 2  # submissions in the queue
 LINGER_SLICE_SECONDS = 0.001
 LINGER_SECONDS = 0.005
@@ -110,6 +114,7 @@ class Ingest:
         self._bytes = 0
         self._queued_records = 0
         self._under_way = 0
+        self._copies_to_skip = 0
         self._peak = 0.0  # of submissions under way, lately
         self._waiting = asyncio.Event()
         self._taking = asyncio.Lock()
@@ -279,21 +284,38 @@ class Ingest:
         await self._store(batch[half:])
 
     async def _execute(self, batch: list[_Submission]) -> Stored:
-        tenants = [s.tenant_id for s in batch for _ in s.rows]
         rows = [row for s in batch for row in s.rows]
-        requests = [
-            -number if s.atomic else number for number, s in enumerate(batch, 1) for _ in s.rows
-        ]
         BATCH.observe(len(rows))
         for attempt in range(1, TRIES):
             try:
                 async with self._db.connection(CHECKOUT_SECONDS) as connection:
-                    return await store_rows(connection, tenants, rows, requests)
+                    return await self._write(connection, batch, rows)
             except Unavailable as error:
                 log.warning("storing telemetry failed", attempt=attempt, cause=error.message)
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
         async with self._db.connection(CHECKOUT_SECONDS) as connection:
-            return await store_rows(connection, tenants, rows, requests)
+            return await self._write(connection, batch, rows)
+
+    async def _write(
+        self, connection: Connection, batch: list[_Submission], rows: list[Row]
+    ) -> Stored:
+        """Tries COPY if that promises anything, else finds out about each row."""
+        if self._may_copy(batch, rows):
+            if await copy_rows(connection, batch[0].tenant_id, rows):
+                return ALL_STORED
+            self._copies_to_skip = COPIES_TO_SKIP
+        tenants = [s.tenant_id for s in batch for _ in s.rows]
+        requests = [
+            -number if s.atomic else number for number, s in enumerate(batch, 1) for _ in s.rows
+        ]
+        return await store_rows(connection, tenants, rows, requests)
+
+    def _may_copy(self, batch: list[_Submission], rows: list[Row]) -> bool:
+        """Whether there are many rows, of one tenant, and COPY did not fail just now."""
+        if len(rows) < COPY_ROWS or any(s.tenant_id != batch[0].tenant_id for s in batch):
+            return False
+        self._copies_to_skip = max(0, self._copies_to_skip - 1)
+        return not self._copies_to_skip
 
     def _answer(self, batch: list[_Submission], stored: Stored) -> None:
         self.counts.last_commit_at = time.time()

@@ -11,11 +11,12 @@ from functools import lru_cache
 from uuid import UUID
 
 from asyncpg import Record
+from asyncpg.pgproto import pgproto
 from google.protobuf.struct_pb2 import Struct, Value
 
 from orca.v1 import telemetry_pb2 as pb
 from orca_server.domain import telemetry as domain
-from orca_server.domain.telemetry import Columns, Refusal
+from orca_server.domain.telemetry import MAX_COUNT, Columns, Refusal
 
 Named = Mapping[tuple[str, str], UUID]
 _ATTRIBUTES_DEPTH = 10
@@ -38,7 +39,8 @@ def parse_id(text: str) -> UUID | None:
 def _parse_id(text: str) -> UUID | None:
     # Only texts of that length are kept: others may have megabytes.
     try:
-        return UUID(text)
+        found: UUID = pgproto.UUID(UUID(text).bytes)
+        return found
     except ValueError:
         return None
 
@@ -88,16 +90,20 @@ def _to_row(
     agent_id = _agent(record, named, allowed)
     observed_us = _observed_us(record, oldest_us, newest_us)
     operations, errors, violations = record.operations, record.errors, record.violations
-    if not 0 <= errors <= operations <= domain.MAX_COUNT or not 0 <= violations <= domain.MAX_COUNT:
+    if not 0 <= errors <= operations <= MAX_COUNT or not 0 <= violations <= MAX_COUNT:
         _check_counts(record)
-    has = record.HasField
-    attempts = record.attempts if has("attempts") else None
-    blocked = record.blocked_violations if has("blocked_violations") else None
-    tokens_in = record.input_tokens if has("input_tokens") else None
-    tokens_out = record.output_tokens if has("output_tokens") else None
-    if not _all_counts(blocked, tokens_in, tokens_out):
+    has = record.HasField  # not asked where a value other than 0 says it
+    attempts = record.attempts or (0 if has("attempts") else None)
+    blocked = record.blocked_violations or (0 if has("blocked_violations") else None)
+    tokens_in = record.input_tokens or (0 if has("input_tokens") else None)
+    tokens_out = record.output_tokens or (0 if has("output_tokens") else None)
+    if not (
+        0 <= (blocked or 0) <= MAX_COUNT
+        and 0 <= (tokens_in or 0) <= MAX_COUNT
+        and 0 <= (tokens_out or 0) <= MAX_COUNT
+    ):
         _check_counts(record)
-    if attempts is not None and not operations <= attempts <= domain.MAX_COUNT:
+    if attempts is not None and not operations <= attempts <= MAX_COUNT:
         raise _WrongError("attempts", "OUT_OF_RANGE", "must lie within operations and 10^9")
     if operations == 0:
         _check_heartbeat(record)
@@ -123,7 +129,8 @@ def _to_row(
         identity = domain.client_identity(record.id)
     else:
         identity = domain.content_identity(values)
-    return (agent_id, domain.record_key(observed_us, agent_id, identity), *values)
+    key = pgproto.UUID(domain.record_key(observed_us, agent_id.bytes, identity))
+    return (agent_id, key, *values)
 
 
 def _agent(record: pb.TelemetryRecord, named: Named, allowed: frozenset[UUID] | None) -> UUID:
@@ -163,13 +170,9 @@ def _observed_us(record: pb.TelemetryRecord, oldest_us: int, newest_us: int) -> 
     )
 
 
-def _all_counts(*values: int | None) -> bool:
-    return all(value is None or 0 <= value <= domain.MAX_COUNT for value in values)
-
-
 def _check_counts(record: pb.TelemetryRecord) -> None:
     for name in (*_COUNTS, *_OPTIONAL_COUNTS):
-        if not 0 <= getattr(record, name) <= domain.MAX_COUNT:
+        if not 0 <= getattr(record, name) <= MAX_COUNT:
             raise _WrongError(name, "OUT_OF_RANGE", "must lie within 0 and 10^9")
     if record.errors > record.operations:
         raise _WrongError("errors", "OUT_OF_RANGE", "must not exceed operations")
@@ -184,9 +187,10 @@ def _check_heartbeat(record: pb.TelemetryRecord) -> None:
 def _latency_and_cost(
     record: pb.TelemetryRecord,
 ) -> tuple[int | None, int | None, int | None]:
-    latency = record.latency_ms if record.HasField("latency_ms") else None
-    largest = record.latency_max_ms if record.HasField("latency_max_ms") else None
-    cost = record.cost_usd if record.HasField("cost_usd") else None
+    has = record.HasField
+    latency = record.latency_ms or (0.0 if has("latency_ms") else None)
+    largest = record.latency_max_ms or (0.0 if has("latency_max_ms") else None)
+    cost = record.cost_usd or (0.0 if has("cost_usd") else None)
     if latency is not None and not 0 <= latency <= domain.MAX_LATENCY_MS:
         raise _WrongError("latency_ms", "OUT_OF_RANGE", "must lie within 0 and 86,400,000")
     if largest is not None and not (latency or 0) <= largest <= domain.MAX_LATENCY_MS:

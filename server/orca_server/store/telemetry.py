@@ -34,6 +34,9 @@ class Stored:
     retired: frozenset[int]
 
 
+ALL_STORED = Stored(True, (), frozenset(), frozenset())
+
+
 async def store_rows(
     connection: Connection,
     tenants: Sequence[UUID],

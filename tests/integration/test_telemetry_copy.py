@@ -1,0 +1,155 @@
+"""Large batches go by COPY, and nobody can tell from what is stored."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from orca_server.domain.access import DEFAULT_TENANT
+from orca_server.domain.telemetry import Row
+from orca_server.runtime.ingest import ALL_STORED, COPY_ROWS
+from orca_server.store.database import Connection
+from orca_server.store.telemetry import store_rows
+from orca_server.store.telemetry_copy import copy_rows
+from tests.histories import OTHER_TENANT, World, agent, heartbeat, random_records, record
+
+ONE, TWO = agent(1), agent(2)
+GONE, ASIDE, LISTED = agent(3), agent(4), agent(5)
+COLUMNS = (
+    "agent_id, key, observed_at, operations, errors, violations, attempts, blocked_violations, "
+    "latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted"
+)
+SUMS = """
+    SELECT
+        agent_id, hour, operations, errors, violations, blocked_violations, latency_us,
+        latency_operations, cost_nano_usd, input_tokens, output_tokens, last_operation_at,
+        last_counted_at, last_seen_at
+    FROM trust_inbox WHERE hour IS NOT NULL ORDER BY agent_id, hour
+"""
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Two replicas and agents in every state that matters."""
+    world = World(database_url)
+    await world.prepare()
+    await open_world(world)
+    yield world
+    await world.close()
+
+
+async def open_world(world: World) -> None:
+    await world.open()
+    await world.add(ONE, TWO, GONE, ASIDE)
+    await world.operate(GONE.id, "retire")
+    await world.operate(ASIDE.id, "suspend")
+
+
+def many(world: World, count: int = COPY_ROWS) -> list[Row]:
+    """Enough records for COPY, of an agent and a few minutes."""
+    return [record(ONE.id, world.now - timedelta(seconds=n), 2, name=f"r{n}") for n in range(count)]
+
+
+def varied(seed: int, world: World) -> list[Row]:
+    """Records with any column NULL or not, some with attributes, on both sides of midnight."""
+    rng = Random(seed)
+    rows = random_records(rng, [ONE.id], world.now, 200)
+    rows += [heartbeat(TWO.id, world.now - timedelta(minutes=n)) for n in range(50)]
+    rows = list({row[:2]: row for row in rows}.values())
+    texts = (None, None, '{"a":1}', '{"text":"\\u0000 \\u00e9"}', '{"t":"日本"}')
+    return [(*row[:9], rng.choice([None, row[8]]), *row[10:13], rng.choice(texts)) for row in rows]
+
+
+async def what_is_stored(world: World) -> tuple[list[Any], list[Any]]:
+    rows = await world.fetch(f"SELECT {COLUMNS} FROM telemetry ORDER BY agent_id, key")
+    return rows, await world.fetch(SUMS)
+
+
+async def through_copy(world: World, rows: Sequence[Row]) -> bool:
+    async with world.replicas[0].database.connection() as connection:
+        return await copy_rows(connection, DEFAULT_TENANT, rows)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_copy_stores_what_the_statement_stores(
+    world: World, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orca_server.store.telemetry_copy.LEAST_ROWS_PER_HOUR", 0)
+    rows = varied(seed, world)
+    async with world.replicas[0].database.connection() as connection:
+        stored = await store_rows(connection, [DEFAULT_TENANT] * len(rows), rows, [1] * len(rows))
+    assert stored == ALL_STORED
+    expected = await what_is_stored(world)
+    await world.close()
+    await open_world(world)
+    assert await through_copy(world, rows)
+    assert await what_is_stored(world) == expected
+
+
+@pytest.mark.parametrize("who", [GONE.id, ASIDE.id, agent(99).id], ids=["retired", "aside", "none"])
+async def test_an_agent_that_may_not_count_keeps_all_out(world: World, who: Any) -> None:
+    rows = [*many(world), *(record(who, world.now, name=f"x{n}") for n in range(9))]
+    assert not await through_copy(world, rows)
+    assert await what_is_stored(world) == ([], [])
+
+
+async def test_a_record_that_is_there_keeps_all_out(world: World) -> None:
+    rows = many(world)
+    assert await world.send(rows[7]) == 1
+    before = await what_is_stored(world)
+    assert not await through_copy(world, rows)
+    assert not await through_copy(world, [*rows[10:], rows[20]])
+    assert await what_is_stored(world) == before
+
+
+async def test_records_of_many_hours_are_left_to_the_statement(world: World) -> None:
+    rows = [record(ONE.id, world.now - timedelta(hours=n), name=f"r{n}") for n in range(COPY_ROWS)]
+    assert not await through_copy(world, rows)
+    assert await world.send(*rows) == len(rows)
+
+
+async def test_a_large_request_is_counted_once_and_each_row_found_out_about(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[bool] = []
+
+    async def counted(connection: Connection, *arguments: Any) -> bool:
+        copied.append(await copy_rows(connection, *arguments))
+        return copied[-1]
+
+    monkeypatch.setattr("orca_server.runtime.ingest.copy_rows", counted)
+    rows, late = many(world, 400), many(world, 600)
+    stray = [record(GONE.id, world.now, name=f"x{n}") for n in range(3)]
+    assert await world.send(*rows) == 400
+    assert copied == [True]
+    ingest = world.replicas[0].ingest
+    outcome = await ingest.submit(DEFAULT_TENANT, [*stray, *late], 1, atomic=False)
+    assert copied == [True, False]
+    assert (outcome.accepted, outcome.duplicates, outcome.retired) == (200, 400, {0, 1, 2})
+    await world.send(*many(world, 700))
+    assert copied == [True, False], "for a while COPY is not tried again"
+    assert len((await what_is_stored(world))[0]) == 700
+
+
+async def test_two_tenants_share_no_copy(world: World) -> None:
+    other = agent(1, tenant=OTHER_TENANT)
+    await world.add(other, tenant=OTHER_TENANT)
+    theirs = [record(other.id, world.now - timedelta(seconds=n), name=f"r{n}") for n in range(300)]
+    answers = await asyncio.gather(
+        world.send(*many(world)), world.send(*theirs, tenant=OTHER_TENANT)
+    )
+    assert answers == [COPY_ROWS, 300]
+    tenants = await world.fetch("SELECT tenant_id, count(*) FROM telemetry GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in tenants] == [(DEFAULT_TENANT, COPY_ROWS), (OTHER_TENANT, 300)]
+
+
+async def test_two_replicas_that_copy_the_same_records_store_them_once(world: World) -> None:
+    rng = Random(11)
+    days = [timedelta(days=n % 3, seconds=n) for n in range(900)]
+    rows = [record(ONE.id, world.now - ago, 2, name=f"r{n}") for n, ago in enumerate(days)]
+    requests = [rng.sample(rows, k=len(rows)) for _ in range(6)]
+    assert await world.deliver(requests) == len(rows)
+    assert len((await what_is_stored(world))[0]) == len(rows)
