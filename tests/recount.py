@@ -253,6 +253,7 @@ def score(agents: Mapping[UUID, dict[str, Any]], chosen: Chosen) -> dict[str, An
         ),
     }
     trust, components = weigh(parts, chosen)
+    states = [one["state"] for one in fleet.values()]
     worst = sorted((one["counted_level_ppb"], key, one["state"]) for key, one in valued.items())
     digits = {
         "trust_ppb": trust,
@@ -260,18 +261,13 @@ def score(agents: Mapping[UUID, dict[str, Any]], chosen: Chosen) -> dict[str, An
         "worst": [(level, str(key), state) for level, key, state in worst[:10]],
         "agents": len(fleet),
         "risk_avoided_nano_usd": risk_avoided(trust, len(valued), chosen),
-        **{name: states_in(fleet, name) for name in ("measured", "idle", "silent")},
+        **{name: states.count(name) for name in ("measured", "idle", "silent")},
         **{name: total(fleet, name) for name in ("cost_nano_usd", *SUMMED[-2:])},
         "compliance_ppb": compliance(fleet),
         "bands": bands(valued),
     }
     band, capped_by = class_of(trust, parts, valued)
     return digits | {"band": band, "capped_by": capped_by}
-
-
-def states_in(fleet: Mapping[UUID, dict[str, Any]], state: str) -> int:
-    """Agents in a state."""
-    return sum(one["state"] == state for one in fleet.values())
 
 
 def total(fleet: Mapping[UUID, dict[str, Any]], name: str) -> int:

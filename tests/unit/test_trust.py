@@ -18,7 +18,6 @@ from orca_server.domain.trust import (
     Facts,
     Standing,
     TrustState,
-    add_facts,
     adherence_ppb,
     band_of,
     evaluate,
@@ -395,9 +394,3 @@ def test_between_deadlines_nothing_changes(history: list[tuple[int, ...]], wait:
     if now.next_deadline_at is not None:
         assert judge(*rows, at=now.next_deadline_at - INSTANT) == now
         assert judge(*rows, at=now.next_deadline_at) != now
-
-
-def test_facts_add_up_field_by_field() -> None:
-    one = Facts(1, 2, 3, 4, 5, 6, 7, 8, 9)
-    assert add_facts([one, one, Facts()]) == Facts(2, 4, 6, 8, 10, 12, 14, 16, 18)
-    assert add_facts([]) == Facts()
