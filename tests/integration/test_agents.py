@@ -334,6 +334,17 @@ async def test_a_lost_update_is_refused(agents_stub: AgentServiceStub) -> None:
         assert await refused(call) == (ABORTED, "ETAG_MISMATCH")
 
 
+async def test_a_missing_agent_has_no_etag_and_is_named_as_it_was_asked_for(
+    agents_stub: AgentServiceStub,
+) -> None:
+    given = Agent(type="mcp", name="gone", owner="x", etag="0123456789abcdef")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await agents_stub.UpdateAgent(update(given, allow_missing=True))
+    assert (caught.value.code(), info_of(caught.value).reason) == (ABORTED, "ETAG_MISMATCH")
+    assert "There is no agent 'mcp/gone'" in str(caught.value.details())
+    assert dict(info_of(caught.value).metadata) == {"agent": "mcp/gone"}
+
+
 async def test_a_missing_agent_is_created_when_that_is_allowed(
     agents_stub: AgentServiceStub,
 ) -> None:

@@ -15,6 +15,7 @@ from orca_server.domain import agents, filtering
 from orca_server.domain.agents import Agent, AgentState, Source
 from orca_server.domain.errors import (
     AlreadyExists,
+    Conflict,
     FieldViolation,
     NotAllowedNow,
     invalid_fields,
@@ -261,8 +262,13 @@ def _missing(update: AgentUpdate) -> Agent:
         content=agent_requests.new_content(update),
     )
     agent_requests.check_binding(update.caller, agent.id, agent.type, agent.name)
-    if update.etag:
-        agents.check_etag(agent, update.etag)  # there was another one
+    if update.etag:  # there was another one
+        who = f"{update.type}/{update.name}"
+        raise Conflict(
+            "ETAG_MISMATCH",
+            f"There is no agent '{who}', though an etag was given; leave it off to create one.",
+            {"agent": who},
+        )
     return agent
 
 
