@@ -10,6 +10,7 @@ import grpc
 import jwt
 import pytest
 
+import orca_server
 from orca.v1 import system_service_pb2 as pb
 from orca.v1.system_service_pb2_grpc import SystemServiceStub
 from orca_server.domain.access import DEFAULT_TENANT
@@ -113,13 +114,32 @@ async def test_what_the_command_was_told_stands_in_the_token(database_url: str) 
         (("--role", "viewer", "--ttl", "0d"), "such as 30d"),
         (("--role", "viewer", "--ttl", "99999999999999999999d"), "3650 days"),
         (("--role", "viewer"), "--ttl"),
+        (("--role", "adapter", "--ttl", "1h", "--agent", "nobody"), "neither TYPE/NAME nor an id"),
+        (("--role", "adapter", "--ttl", "1h", "--agent", "mcp/"), "neither TYPE/NAME nor an id"),
+        (("--role", "viewer", "--ttl", "1h", "--agent", "mcp/a"), "bounds the role adapter alone"),
     ],
-    ids=["role", "ttl", "no time", "for ever", "no ttl"],
+    ids=["role", "ttl", "no time", "for ever", "no ttl", "no agent", "no name", "no adapter"],
 )
 def test_a_command_that_makes_no_sense_is_refused(words: tuple[str, ...], said: str) -> None:
     done = orca("postgresql://nobody@127.0.0.1:1/none", "tokens", "create", *words)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert said in one_line(done.stderr)
+
+
+def one_line(text: str) -> str:
+    """A usage error without the box that is drawn round it."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_what_is_no_id_of_a_token_is_said_in_plain_words() -> None:
+    done = orca("postgresql://nobody@127.0.0.1:1/none", "tokens", "revoke", "nope")
+    assert done.returncode == 2
+    assert "'nope' is no id of a token; see: orca tokens list" in one_line(done.stderr)
+
+
+def test_the_version_is_told() -> None:
+    done = orca("", "--version")
+    assert (done.returncode, done.stdout) == (0, f"orca {orca_server.__version__}\n")
 
 
 def test_an_unknown_token_cannot_be_revoked(database_url: str) -> None:

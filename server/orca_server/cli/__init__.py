@@ -6,19 +6,39 @@ they run, so that `orca agents list` does not load a server.
 
 import importlib
 import importlib.util
+from typing import Annotated
 
 import typer
 
 COMMANDS = ("up", "serve", "env", "psql", "db", "tokens", "verify")
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from orca_server import __version__
+
+        typer.echo(f"orca {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Control plane for fleets of AI agents, MCP servers and automation workflows."""
+
+
 def _build() -> typer.Typer:
     app = typer.Typer(
         name="orca",
-        help="Control plane for fleets of AI agents, MCP servers and automation workflows.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options)
     modules = [f"orca_server.cli.{name}" for name in COMMANDS]
     for name in (*modules, "orca.cli", "orca_adapters.cli"):
         if importlib.util.find_spec(name) is not None:

@@ -53,6 +53,27 @@ def _role(text: str) -> str:
     return text
 
 
+def _agents(names: list[str] | None) -> list[str] | None:
+    for name in names or ():
+        kind, slash, rest = name.partition("/")
+        if not (kind and slash and rest) and not _is_uuid(name):
+            raise typer.BadParameter(f"{name!r} is neither TYPE/NAME nor an id")
+    return names
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _token_id(text: str) -> UUID:
+    if not _is_uuid(text):
+        raise typer.BadParameter(f"{text!r} is no id of a token; see: orca tokens list")
+    return UUID(text)
+
+
 def create(
     role: Annotated[str, typer.Option(callback=_role, help=f"One of {', '.join(ROLES)}.")],
     ttl: Annotated[
@@ -61,11 +82,20 @@ def create(
     ],
     agent: Annotated[
         list[str] | None,
-        typer.Option(help="Id or type/name of an agent it may report for; repeatable. [all]"),
+        typer.Option(
+            callback=_agents,
+            metavar="AGENT",
+            help="With the role adapter: id or type/name of an agent it may report for; "
+            "repeatable. [all]",
+        ),
     ] = None,
     subject: Annotated[str, typer.Option(help="Whose it is, for the audit log.")] = "",
 ) -> None:
     """Create a token and print it: it is not stored and cannot be shown again."""
+    if agent and role != "adapter":
+        raise typer.BadParameter(
+            "bounds the role adapter alone; others act on every agent", param_hint="'--agent'"
+        )
     settings = load_settings_or_stack()
     if not settings.jwt_secrets:
         _fail("JWT_SECRET is not set: nothing could sign the token")
@@ -75,7 +105,7 @@ def create(
         lifetime=ttl,
         now=datetime.now(UTC),
         subject=subject or role,
-        agents=tuple(agent or ()),
+        agents=tuple(each.lower() if _is_uuid(each) else each for each in agent or ()),
     )
 
     _on_database(settings, partial(_remember, issued=issued))
@@ -120,7 +150,9 @@ def list_tokens(
     Printer(output).show(document, table(COLUMNS, people))
 
 
-def revoke(token_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
+def revoke(
+    token_id: Annotated[UUID, typer.Argument(metavar="ID", parser=_token_id)],
+) -> None:
     """Revoke a token; servers refuse it within 5 seconds."""
     found = _on_database(
         load_settings_or_stack(), lambda c: store.revoke_token(c, DEFAULT_TENANT, token_id)

@@ -36,6 +36,9 @@ GetHealth looks at none.
     orca tokens list
     orca tokens revoke ID
 
+`--agent` goes with the role `adapter` alone (other roles act on every agent) and takes `TYPE/NAME`,
+also of an agent that is still to come, or an id.
+
 These work on DATABASE_URL and JWT_SECRET directly, so whoever runs them has both already. The token
 is printed once and never stored; what it says is. Servers refuse a revoked token within 5 seconds.
 It is sent as `authorization: Bearer TOKEN`, over REST as the header of that name.
