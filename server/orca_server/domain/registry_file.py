@@ -196,7 +196,7 @@ class _FileReader:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-                self._add((*path, key), "UNKNOWN_KEY", f"unknown key; {hint}")
+                self._add((*path, key), "UNKNOWN_KEY", f"unknown key ({hint})")
 
     def _add(self, path: Path, reason: str, message: str) -> None:
         line = self._lines.get(path) or self._lines.get(path[:-1], 0)

@@ -26,7 +26,7 @@ _BY_REASON = {
     "AGENT_NOT_IN_CATALOG": "`orca agents resume` brings it back.",
     "AGENT_RETIRED": "`orca agents resume` brings it back.",
     "REGISTRY_FILE_INVALID": "Correct the file and sync again; nothing was changed.",
-    "REGISTRY_FILE_MISSING": "Set MCP_REGISTRY_PATH where the server runs.",
+    "REGISTRY_FILE_MISSING": "Put the file back, or set MCP_REGISTRY_PATH, where the server runs.",
     "NOT_READY": "`orca status` shows each part of the server.",
     "DATABASE_UNAVAILABLE": "`orca status` shows the cause; try again when it is back.",
 }

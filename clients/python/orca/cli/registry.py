@@ -34,6 +34,9 @@ _Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log."
 async def sync(session: Session, dry_run: _DryRun = False, reason: _Reason = "") -> None:
     """Have the server read its MCP registry file (MCP_REGISTRY_PATH) now.
 
+    Refused entries are listed and are no failure, as in an import; a file that is
+    missing or wrong is one.
+
     Example: orca registry sync --dry-run
     """
     found = await session.client.registry.sync(
