@@ -65,6 +65,7 @@ CREATE TABLE trust_current (
     band text NOT NULL,
     capped_by text[] NOT NULL,
     summary jsonb NOT NULL,
+    digest text NOT NULL,
     recorded_at timestamptz,
     recorded_digest text NOT NULL,
     CONSTRAINT trust_current_pkey PRIMARY KEY (tenant_id)
@@ -72,7 +73,8 @@ CREATE TABLE trust_current (
 
 COMMENT ON TABLE trust_current IS 'The fleet score of the last tick, one row per tenant: what GetTrust reads.';
 COMMENT ON COLUMN trust_current.summary IS 'Components, counts, worst agents and totals, integers only.';
-COMMENT ON COLUMN trust_current.recorded_digest IS 'Digest of the digits of the newest history row, so that only changes are recorded.';
+COMMENT ON COLUMN trust_current.digest IS 'Digest of the digits.';
+COMMENT ON COLUMN trust_current.recorded_digest IS 'Digest of the newest history row, so that changes are recorded, and only they.';
 
 CREATE TABLE trust_snapshots (
     tenant_id uuid NOT NULL,

@@ -502,7 +502,7 @@ ORDER BY worst.tenant_id, worst.counted_level_ppb, worst.agent_id;
 
 -- name: read_trust_heads
 -- What the tick must know of the last one, one row per tenant. Index: none, one row per tenant.
-SELECT tenant_id, summary, recorded_at, recorded_digest
+SELECT tenant_id, summary, digest, recorded_at, recorded_digest
 FROM trust_current;
 
 -- name: touch_trust
@@ -532,11 +532,11 @@ recorded AS (
 )
 
 INSERT INTO trust_current AS kept (
-    tenant_id, as_of, interval_seconds, duration_seconds, trust_ppb, band, capped_by, summary, recorded_at,
-    recorded_digest
+    tenant_id, as_of, interval_seconds, duration_seconds, trust_ppb, band, capped_by, summary, digest,
+    recorded_at, recorded_digest
 )
 SELECT
-    tenant_id, $8, $9, $10, ppb, band, capped_by, summary, CASE WHEN record THEN $8 END,
+    tenant_id, $8, $9, $10, ppb, band, capped_by, summary, digest, CASE WHEN record THEN $8 END,
     CASE WHEN record THEN digest ELSE '' END
 FROM scores
 ORDER BY tenant_id
@@ -548,6 +548,7 @@ ON CONFLICT (tenant_id) DO UPDATE SET
     band = excluded.band,
     capped_by = excluded.capped_by,
     summary = excluded.summary,
+    digest = excluded.digest,
     recorded_at = coalesce(excluded.recorded_at, kept.recorded_at),
     recorded_digest = CASE WHEN excluded.recorded_at IS NULL THEN kept.recorded_digest ELSE excluded.recorded_digest END;
 

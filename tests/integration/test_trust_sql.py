@@ -339,3 +339,21 @@ async def test_what_is_told_while_a_tick_begins_has_happened_by_its_instant(
         assert as_of > world.now  # when it left; a deadline between the two would be missed
     finally:
         await world.close()
+
+
+def test_digits_that_came_too_soon_are_recorded_a_minute_later(stage: Stage) -> None:
+    async def play(world: World) -> list[int]:
+        await world.close()
+        await world.open()
+        one = agent(1)
+        await world.add(one)
+        counts = []
+        for span in (0, 10, 10, 70, 10):
+            world.pass_time(timedelta(seconds=span))
+            if span == 10 and len(counts) == 1:
+                await world.send(record(one.id, world.now, 50))
+            await world.tick()
+            counts.append(len(await world.fetch("SELECT 1 FROM trust_snapshots")))
+        return counts
+
+    assert stage.runner.run(play(stage.world)) == [1, 1, 1, 2, 2]

@@ -130,7 +130,8 @@ class Tick:
             elapsed = time.monotonic() - started
             self._pace(elapsed)
             # A deleted agent is dirty and computed by nobody; the fleet's sums change all the same.
-            if computed or dirty or DEFAULT_TENANT not in heads:
+            unrecorded = any(_unrecorded(head, as_of) for head in heads.values())
+            if computed or dirty or unrecorded or DEFAULT_TENANT not in heads:
                 rows = await self._score(tx, heads, as_of)
                 await store.write(tx, rows, as_of, self.state.interval_seconds, elapsed)
             else:
@@ -164,16 +165,23 @@ class Tick:
         return rows
 
 
+def _rested(head: TrustHead | None, as_of: datetime) -> bool:
+    """Whether a minute has passed since the newest history row."""
+    return head is None or head.recorded_at is None or as_of - head.recorded_at >= RECORD_EVERY
+
+
+def _unrecorded(head: TrustHead, as_of: datetime) -> bool:
+    """Whether digits that came too soon after a history row are due for one now."""
+    return head.digest != head.recorded_digest and _rested(head, as_of)
+
+
 def _row(
     tenant: UUID, trust: FleetTrust, summary: str, head: TrustHead | None, as_of: datetime
 ) -> TrustRow:
     band = "unmeasured" if trust.band is None else trust.band.value
     digest = hashlib.sha256(f"{band}{trust.capped_by}{summary}".encode()).hexdigest()[:16]
-    changed = head is None or head.recorded_digest != digest
-    rested = head is None or head.recorded_at is None or as_of - head.recorded_at >= RECORD_EVERY
-    return TrustRow(
-        tenant, trust.trust_ppb, band, trust.capped_by, summary, digest, changed and rested
-    )
+    record = (head is None or head.recorded_digest != digest) and _rested(head, as_of)
+    return TrustRow(tenant, trust.trust_ppb, band, trust.capped_by, summary, digest, record)
 
 
 def _summary(

@@ -28,12 +28,14 @@ class TrustHead:
     Attributes:
         tenant_id: The tenant.
         summary: Its summary, JSON.
+        digest: Digest of its digits.
         recorded_at: When its newest history row was written.
         recorded_digest: Digest of that row's digits.
     """
 
     tenant_id: UUID
     summary: str
+    digest: str
     recorded_at: datetime | None
     recorded_digest: str
 
@@ -159,7 +161,11 @@ async def read_heads(tx: Connection) -> dict[UUID, TrustHead]:
     rows = await tx.fetch(QUERIES["read_trust_heads"])
     return {
         row["tenant_id"]: TrustHead(
-            row["tenant_id"], row["summary"], row["recorded_at"], row["recorded_digest"]
+            row["tenant_id"],
+            row["summary"],
+            row["digest"],
+            row["recorded_at"],
+            row["recorded_digest"],
         )
         for row in rows
     }
