@@ -207,6 +207,27 @@ async def test_a_stream_answers_each_batch_in_order_and_goes_on_after_refusals(
     assert (await rows(agents_stub, agent)).total_size == 50
 
 
+async def test_a_batch_of_a_wrong_size_or_number_is_refused_as_a_whole(
+    agents_stub: AgentServiceStub,
+) -> None:
+    agent = await create(agents_stub, "a")
+    one = record(agent)
+    batches = [
+        pb.StreamTelemetryRequest(batch_id="many", records=[one] * 1_001),
+        pb.StreamTelemetryRequest(batch_id="n" * 200 + "x", records=[one]),
+        pb.StreamTelemetryRequest(batch_id="n" * 200, records=[one]),
+    ]
+    many, long, fine = await stream(agents_stub, batches)
+    for receipt, field, reason in (
+        (many, "records", "TOO_MANY"),
+        (long, "batch_id", "TOO_LONG"),
+    ):
+        assert (receipt.accepted, receipt.duplicates) == (0, 0)
+        assert [(r.index, r.field, r.reason) for r in receipt.refused] == [(0, field, reason)]
+    assert (many.batch_id, long.batch_id) == ("many", "n" * 200)
+    assert (fine.batch_id, fine.accepted) == ("n" * 200, 1)
+
+
 async def test_a_broken_stream_may_be_sent_again(agents_stub: AgentServiceStub) -> None:
     agent = await create(agents_stub, "a")
     batches = [

@@ -45,6 +45,7 @@ from orca_server.store.telemetry import LAST_KEY, count_rows, list_rows
 from orca_server.store.trust import agent_exists
 
 STREAM_BATCHES_AHEAD = 8
+MOST_BATCH_ID = 200
 DEFAULT_PAGE, MOST_PAGE = 1_000, 5_000
 DAY_US = 86_400_000_000
 
@@ -199,8 +200,9 @@ class TelemetryServicer:
         try:
             async for request in requests:
                 await ahead.room.acquire()
-                if wrong := _wrong_size(len(request.records)):
-                    batch = _Batch(request.batch_id, Columns(refusals=[wrong]), {})
+                if wrong := _wrong_batch(request):
+                    batch_id = request.batch_id[:MOST_BATCH_ID]
+                    batch = _Batch(batch_id, Columns(refusals=[wrong]), {})
                 else:
                     batch = await self._decode(caller, request.records, request.batch_id)
                     batch = await self._queue(caller, batch)
@@ -329,6 +331,13 @@ def _wrong_size(records: int) -> Refusal | None:
         return None
     reason = "TOO_MANY" if records else "REQUIRED"
     return Refusal(0, "records", reason, f"must hold 1 to {MAX_RECORDS:,} records")
+
+
+def _wrong_batch(request: service_pb.StreamTelemetryRequest) -> Refusal | None:
+    if len(request.batch_id) > MOST_BATCH_ID:
+        said = f"has {len(request.batch_id)} characters, at most {MOST_BATCH_ID} are allowed"
+        return Refusal(0, "batch_id", "TOO_LONG", said)
+    return _wrong_size(len(request.records))
 
 
 def _bound_names(caller: Caller) -> set[tuple[str, str]]:

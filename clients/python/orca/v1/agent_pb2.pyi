@@ -244,7 +244,7 @@ class Agent(_message.Message):
 
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentTool]:
-        """The tools that it offers, at most 500."""
+        """The tools that it offers, at most 500 and 256 KiB together."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -40,7 +40,7 @@ class CreateAgentRequest(_message.Message):
     """Why, for the audit log; at most 500 characters."""
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent; output-only fields are ignored."""
+        """The agent; output-only fields such as `state` are ignored."""
 
     def __init__(
         self,
@@ -179,7 +179,10 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change. Absent: those that are set in `agent`. `*`: all."""
+        """Fields to change. Absent: those that are set in `agent`, but for output-only ones, which
+        are ignored. `*`: all. An output-only field that is named here is refused: `state` is
+        changed by SuspendAgent, ResumeAgent, RetireAgent and EnrolAgent.
+        """
 
     def __init__(
         self,
@@ -454,10 +457,15 @@ class StreamTelemetryRequest(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     BATCH_ID_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """Sender's number of the batch; the receipt repeats it."""
+    """Sender's number of the batch, at most 200 characters; the receipt repeats it. Of a batch
+    with a longer one nothing is stored; its receipt repeats the first 200 characters and has
+    one refusal, of index 0 and field `batch_id`.
+    """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[_telemetry_pb2.TelemetryRecord]:
-        """The records, 1 to 1,000."""
+        """The records, 1 to 1,000. Of an empty or larger batch nothing is stored; its receipt has
+        one refusal, of index 0 and field `records`.
+        """
 
     def __init__(
         self,
