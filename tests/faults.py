@@ -106,7 +106,7 @@ IN_COMPUTING = {
         "ELSE greatest(\n                500000000", "ELSE greatest(\n                400000000"
     ),
     "latency is the mean of what was timed": computing(
-        "limit_us * sums.latency_operations", "limit_us * sums.operations"
+        "limit_us * levels.latency_operations", "limit_us * levels.operations"
     ),
     "sums stay at their ceiling": computing("2305843009213693952", "1152921504606846976"),
     "unmeasured agents are in no mean": summing(

@@ -242,10 +242,9 @@ sums AS (
 ),
 
 -- A quotient a / b rounded half up is div(2 a + b, 2 b) for a >= 0, b > 0.
-parts AS (
+parts AS MATERIALIZED (
     SELECT
-        sums.tenant_id,
-        sums.agent_id,
+        sums.*,
         CASE
             WHEN sums.window_end IS NULL THEN NULL
             WHEN sums.recent_operations >= 20 THEN least(
@@ -296,15 +295,11 @@ parts AS (
     FROM sums
 ),
 
-levels AS (
+-- Each step carries all columns on: a join of two of them would be a nested loop, quadratic in the
+-- agents, for the planner expects few.
+levels AS MATERIALIZED (
     SELECT
-        parts.tenant_id,
-        parts.agent_id,
-        parts.success_ppb,
-        parts.adherence_ppb,
-        parts.state,
-        parts.in_fleet,
-        parts.next_deadline_at,
+        parts.*,
         div(2 * (6 * parts.success_ppb + 4 * parts.adherence_ppb) + 10, 20) AS level_ppb,
         CASE WHEN parts.state = 'silent' THEN 500000000 ELSE 1000000000 END AS cap
     FROM parts
@@ -312,31 +307,31 @@ levels AS (
 
 results AS (
     SELECT
-        sums.tenant_id,
-        sums.agent_id,
-        sums.rank,
+        levels.tenant_id,
+        levels.agent_id,
+        levels.rank,
         levels.state,
         levels.success_ppb,
         levels.adherence_ppb,
         levels.level_ppb,
         levels.in_fleet,
         levels.next_deadline_at,
-        sums.criticality,
-        sums.window_end,
-        sums.operations,
-        sums.errors,
-        sums.violations,
-        sums.blocked_violations,
-        sums.latency_us,
-        sums.latency_operations,
-        sums.cost_nano_usd,
-        sums.input_tokens,
-        sums.output_tokens,
-        sums.recent_operations,
-        sums.recent_errors,
-        sums.last_operation_at,
-        sums.last_counted_at,
-        sums.last_seen_at,
+        levels.criticality,
+        levels.window_end,
+        levels.operations,
+        levels.errors,
+        levels.violations,
+        levels.blocked_violations,
+        levels.latency_us,
+        levels.latency_operations,
+        levels.cost_nano_usd,
+        levels.input_tokens,
+        levels.output_tokens,
+        levels.recent_operations,
+        levels.recent_errors,
+        levels.last_operation_at,
+        levels.last_counted_at,
+        levels.last_seen_at,
         -- least() skips NULL, so an unmeasured value must be kept out of it.
         CASE WHEN levels.success_ppb IS NOT NULL THEN least(levels.success_ppb, levels.cap) END AS counted_success_ppb,
         CASE
@@ -344,17 +339,16 @@ results AS (
         END AS counted_adherence_ppb,
         CASE WHEN levels.level_ppb IS NOT NULL THEN least(levels.level_ppb, levels.cap) END AS counted_level_ppb,
         CASE
-            WHEN sums.latency_us <= sums.latency_limit_us * sums.latency_operations THEN 1000000000
+            WHEN levels.latency_us <= levels.latency_limit_us * levels.latency_operations THEN 1000000000
             ELSE greatest(
                 500000000,
                 div(
-                    2 * sums.latency_limit_us * sums.latency_operations * 1000000000 + sums.latency_us,
-                    2 * sums.latency_us
+                    2 * levels.latency_limit_us * levels.latency_operations * 1000000000 + levels.latency_us,
+                    2 * levels.latency_us
                 )
             )
         END AS latency_factor
-    FROM sums
-    INNER JOIN levels USING (tenant_id, agent_id)
+    FROM levels
 ),
 
 compared AS (
