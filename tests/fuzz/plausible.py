@@ -12,10 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from orca.v1 import agent_pb2, system_service_pb2, telemetry_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
 from tests.fuzz import filters
-from tests.fuzz.pool import Pool
+from tests.fuzz.pool import FRESH, Pool
 
 State = agent_pb2.Agent.State
-NAMES = 1_000
+NAMES = 200
 DAY = 86_400
 MUTABLE = (
     "display_name",
@@ -72,7 +72,8 @@ def _content(dice: Dice) -> agent_pb2.Agent:
 def _create_agent(pool: Pool, dice: Dice) -> Message:
     agent = _content(dice)
     agent.type = dice.choice(("mcp", "bot", "a-1"))
-    agent.name = f"agent-{dice.randrange(NAMES) if dice.random() < 0.3 else dice.getrandbits(40)}"
+    lasting = dice.random() < 0.25
+    agent.name = f"agent-{dice.randrange(NAMES)}" if lasting else f"{FRESH}{dice.getrandbits(40)}"
     request_id = _uuid4(dice) if dice.random() < 0.5 else ""
     return pb.CreateAgentRequest(agent=agent, request_id=request_id, reason=dice.choice(WORDS))
 
@@ -131,7 +132,7 @@ def _transition(kind: Callable[..., Message], *states: int) -> Maker:
 
 def _record(pool: Pool, dice: Dice) -> telemetry_pb2.TelemetryRecord:
     record = telemetry_pb2.TelemetryRecord()
-    agent = pool.agent(dice, State.STATE_ACTIVE, State.STATE_SUSPENDED, State.STATE_CATALOG)
+    agent = pool.reporter(dice)
     if dice.random() < 0.3 and agent.name:
         record.agent.type, record.agent.name = agent.type, agent.name
     else:

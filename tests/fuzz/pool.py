@@ -16,6 +16,8 @@ from orca.v1 import agent_service_pb2 as pb
 
 MOST_AGENTS = 300
 MOST_TOKENS = 50
+FRESH = "fresh-"
+"""What names of agents begin with that never report, so that they can be deleted."""
 
 
 @dataclass
@@ -33,6 +35,14 @@ class Pool:
         known = wanted or list(self.agents.values())
         return dice.choice(known) if known else agent_pb2.Agent(id=str(UUID(int=0)))
 
+    def reporter(self, dice: random.Random) -> agent_pb2.Agent:
+        """A known agent that may report: no retired one, and none that is to be deleted."""
+        for _ in range(9):
+            agent = self.agent(dice)
+            if agent.state != agent_pb2.Agent.STATE_RETIRED and not agent.name.startswith(FRESH):
+                break
+        return agent
+
     def page(self, method: str, dice: random.Random) -> Message | None:
         """A request for a page that follows one that was read."""
         known = self.pages.get(method)
@@ -41,8 +51,8 @@ class Pool:
     def learn(self, method: str, request: Message, reply: Message) -> None:
         """Takes what a reply says."""
         self._learn_agents(_agents_in(reply))
-        if method == "CreateAgent" and isinstance(reply, agent_pb2.Agent):
-            self.fresh.append(reply.id)
+        if isinstance(reply, agent_pb2.Agent) and method == "CreateAgent":
+            self.fresh += [reply.id] if reply.name.startswith(FRESH) else []
         if method == "DeleteAgent" and isinstance(request, pb.DeleteAgentRequest):
             self.agents.pop(request.id, None)
         token = getattr(reply, "next_page_token", "")
