@@ -16,7 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.context import Context, attach
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
 
@@ -40,6 +41,9 @@ PARTITION_DAYS = Gauge(
 SERVICE = "orca-agentmesh"
 _PROPAGATOR = TraceContextTextMapPropagator()
 _NO_PARENT = Context()
+with suppress_instrumentation():
+    _NO_STATEMENTS = get_current()
+    """In it no spans of SQL statements are made, which cost 35 µs each even if not sampled."""
 _SERVER_FAULTS = frozenset({2, 4, 12, 13, 14, 15})
 """Statuses that are the server's fault by OpenTelemetry's conventions."""
 Event = MutableMapping[str, Any]
@@ -140,6 +144,7 @@ def set_up_tracing(endpoint: str, sample_ratio: float, instance: str) -> Callabl
     trace.set_tracer_provider(provider)
     instrumentor = AsyncPGInstrumentor()  # type: ignore[no-untyped-call]  # publishes no types
     instrumentor.instrument(tracer_provider=provider)
+    attach(_NO_STATEMENTS)  # of this task and those it starts: jobs are told by metrics
 
     def stop() -> None:
         instrumentor.uninstrument()
@@ -167,7 +172,8 @@ def open_span(
     carrier = {key: str(value) for key, value in metadata if key in _PROPAGATOR.fields}
     parent = _PROPAGATOR.extract(carrier, _NO_PARENT) if carrier else _NO_PARENT
     span = tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
-    attach(trace.set_span_in_context(span, parent))  # until the call's task ends
+    base = parent if span.is_recording() else _NO_STATEMENTS
+    attach(trace.set_span_in_context(span, base))  # until the call's task ends
     return span
 
 
