@@ -103,6 +103,52 @@ SELECT
     END AS positions
 FROM counts;
 
+-- name: store_record
+-- Stores one record and appends its sums to the inbox of the trust tick. $1: tenant; $2 to $15: the
+-- columns of store_telemetry. Returns whether it was stored: not if it is there already or its agent is
+-- unknown, retired or suspended. Index: agents_pkey, telemetry_pkey.
+WITH stored AS (
+    INSERT INTO telemetry (
+        tenant_id, agent_id, key, observed_at, operations, errors, violations, attempts, blocked_violations,
+        latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted
+    )
+    SELECT
+        agents.tenant_id, agents.id, $3::uuid, 'epoch'::timestamptz + $4::bigint * interval '1 microsecond',
+        $5::integer, $6::integer, $7::integer, $8::integer, $9::integer, $10::bigint, $11::bigint, $12::bigint,
+        $13::integer, $14::integer, $15::text, true
+    FROM agents
+    WHERE agents.tenant_id = $1 AND agents.id = $2 AND agents.state IN ('ACTIVE', 'CATALOG')
+    ON CONFLICT DO NOTHING
+    RETURNING observed_at
+),
+
+queued AS (
+    INSERT INTO trust_inbox (
+        tenant_id, agent_id, hour, operations, errors, violations, blocked_violations, latency_us,
+        latency_operations, cost_nano_usd, input_tokens, output_tokens, last_operation_at,
+        last_counted_at, last_seen_at
+    )
+    SELECT
+        $1,
+        $2,
+        date_bin('1 hour', observed_at, 'epoch'),
+        $5,
+        $6,
+        $7,
+        coalesce($9, 0),
+        least(coalesce($10::numeric * $5, 0), 2305843009213693952)::bigint,
+        CASE WHEN $10 IS NULL THEN 0 ELSE $5 END,
+        coalesce($12, 0),
+        coalesce($13, 0),
+        coalesce($14, 0),
+        CASE WHEN $5 > 0 THEN observed_at END,
+        observed_at,
+        observed_at
+    FROM stored
+)
+
+SELECT EXISTS (SELECT 1 FROM stored);
+
 -- name: queue_hour_sums
 -- Appends the sums of a batch that COPY stores in the same transaction to the inbox of the trust tick.
 -- $1: tenant; $2: agents; $3: hours in microseconds since 1970; $4 to $12: sums; $13 and $14: newest

@@ -1,4 +1,4 @@
-"""Large batches go by COPY, and nobody can tell from what is stored."""
+"""Large batches go by COPY, single records by a short statement: what is stored is the same."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -12,12 +12,12 @@ from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.telemetry import Row
 from orca_server.runtime.ingest import ALL_STORED, COPY_ROWS
 from orca_server.store.database import Connection
-from orca_server.store.telemetry import store_rows
+from orca_server.store.telemetry import store_row, store_rows
 from orca_server.store.telemetry_copy import copy_rows
 from tests.histories import OTHER_TENANT, World, agent, heartbeat, random_records, record
 
 ONE, TWO = agent(1), agent(2)
-GONE, ASIDE, LISTED = agent(3), agent(4), agent(5)
+GONE, ASIDE, UNKNOWN = agent(3), agent(4), agent(99).id
 COLUMNS = (
     "agent_id, key, observed_at, operations, errors, violations, attempts, blocked_violations, "
     "latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted"
@@ -89,7 +89,31 @@ async def test_copy_stores_what_the_statement_stores(
     assert await what_is_stored(world) == expected
 
 
-@pytest.mark.parametrize("who", [GONE.id, ASIDE.id, agent(99).id], ids=["retired", "aside", "none"])
+async def test_a_single_record_is_stored_as_the_statement_stores_it(world: World) -> None:
+    rows = varied(0, world)
+    async with world.replicas[0].database.connection() as connection:
+        for row in rows:
+            await store_rows(connection, [DEFAULT_TENANT], [row], [1])
+        rows_then, sums_then = await what_is_stored(world)
+        await world.execute("DELETE FROM telemetry")
+        await world.execute("DELETE FROM trust_inbox")
+        for row in rows:
+            assert await store_row(connection, DEFAULT_TENANT, row)
+    rows_now, sums_now = await what_is_stored(world)
+    assert rows_now == rows_then
+    assert sorted(map(repr, sums_now)) == sorted(map(repr, sums_then))
+
+
+async def test_a_single_record_that_is_unusual_is_left_to_the_statement(world: World) -> None:
+    row, *_ = many(world)
+    async with world.replicas[0].database.connection() as connection:
+        assert await store_row(connection, DEFAULT_TENANT, row)
+        for unusual in (row, *(record(who, world.now) for who in (GONE.id, ASIDE.id, UNKNOWN))):
+            assert not await store_row(connection, DEFAULT_TENANT, unusual)
+    assert len((await what_is_stored(world))[0]) == 1
+
+
+@pytest.mark.parametrize("who", [GONE.id, ASIDE.id, UNKNOWN], ids=["retired", "aside", "none"])
 async def test_an_agent_that_may_not_count_keeps_all_out(world: World, who: Any) -> None:
     rows = [*many(world), *(record(who, world.now, name=f"x{n}") for n in range(9))]
     assert not await through_copy(world, rows)

@@ -1,10 +1,11 @@
 """The one path by which telemetry becomes rows.
 
 Callers submit the rows of a request and wait; flushers take what waits and store it in one
-transaction per batch: by COPY where a batch is large and holds nothing but new rows, else by the
-one statement that finds out about each row. A submission is never split over two transactions,
-and a caller is answered only after the commit. While few wait, a batch leaves at once; under load
-a flusher lingers for a few milliseconds so that batches grow and commits are shared.
+transaction per batch: by a short statement or COPY where a batch is a single row or large and
+holds nothing but new rows, else by the statement that finds out about each. A submission is never
+split over two transactions, and a caller is answered only after the commit. While few wait, a
+batch leaves at once; under load a flusher lingers for a few milliseconds so that batches grow and
+commits are shared.
 
 What one caller does never touches another: a cancelled or expired submission is left out
 of its batch, a batch that the database refuses is halved until the culprit stands alone.
@@ -25,7 +26,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from orca_server.domain.errors import Overloaded, Unavailable
 from orca_server.domain.telemetry import Row
 from orca_server.store.database import Connection, Database
-from orca_server.store.telemetry import ALL_STORED, PartitionMissing, Stored, store_rows
+from orca_server.store.telemetry import ALL_STORED, PartitionMissing, Stored, store_row, store_rows
 from orca_server.store.telemetry_copy import copy_rows
 
 BATCH_ROWS = 2_000
@@ -299,7 +300,9 @@ class Ingest:
     async def _write(
         self, connection: Connection, batch: list[_Submission], rows: list[Row]
     ) -> Stored:
-        """Tries COPY if that promises anything, else finds out about each row."""
+        """Tries the short ways if they promise anything, else finds out about each row."""
+        if len(rows) == 1 and await store_row(connection, batch[0].tenant_id, rows[0]):
+            return ALL_STORED
         if self._may_copy(batch, rows):
             if await copy_rows(connection, batch[0].tenant_id, rows):
                 return ALL_STORED

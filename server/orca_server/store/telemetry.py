@@ -69,6 +69,19 @@ async def store_rows(
     )
 
 
+async def store_row(connection: Connection, tenant_id: UUID, row: Row) -> bool:
+    """Stores one row, if nothing about it is out of the ordinary: for callers that are few.
+
+    Returns:
+        Whether it was stored; if not, `store_rows` finds out why.
+    """
+    try:
+        stored: bool = await connection.fetchval(QUERIES["store_record"], tenant_id, *row)
+    except asyncpg.CheckViolationError:
+        return False
+    return stored
+
+
 def _from_zero(positions: Sequence[int] | None) -> frozenset[int]:
     return frozenset(position - 1 for position in positions or ())
 
