@@ -36,7 +36,7 @@ POSTGRES_OPTIONS = {
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "max_connections": "60",
-    "shared_buffers": "2GB",  # a quarter of the smallest machine that one would give it
+    "shared_buffers": f"{psutil.virtual_memory().total // 4 // 2**20}MB",  # as PostgreSQL advises
     "max_wal_size": "4GB",
     "maintenance_work_mem": "512MB",
 }
