@@ -164,6 +164,7 @@ class World:
         self.replicas = []
         if self.connection is not None:
             self.connection.terminate()
+        await asyncio.sleep(0)  # lets the loop close what was ended hard
 
     async def restart(self, settings: TrustSettings | None = None) -> None:
         """Stops all replicas and starts as many, perhaps with other settings."""
@@ -363,4 +364,7 @@ def staged(postgres: PostgresServer, template: str) -> Iterator[Stage]:
     with postgres.database(template) as url, asyncio.Runner() as runner:
         world = World(url)
         runner.run(world.prepare())
-        yield Stage(world, runner)
+        try:
+            yield Stage(world, runner)
+        finally:
+            runner.run(world.close())
