@@ -100,8 +100,16 @@ local function ask_as_get(handle, headers)
   handle:streamInfo():dynamicMetadata():set("orca", "without_body", true)
 end
 
+-- gRPC is POST alone; any other method with its content type is read as what the method says.
+local function sane_content_type(headers)
+  if is_grpc(headers) and headers:get(":method") ~= "POST" then
+    headers:remove("content-type")
+  end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
+  sane_content_type(headers)
   sane_request_id(headers)
   sane_timeout(headers)
   local authority = (headers:get(":authority") or ""):lower()

@@ -230,7 +230,7 @@ def _get_agent_trust(pool: Pool, dice: Dice) -> Message:
 
 
 def _get_trust(pool: Pool, dice: Dice) -> Message:
-    return trust_service_pb2.GetTrustRequest(show_interval=dice.random() < 0.1)
+    return trust_service_pb2.GetTrustRequest(show_interval=dice.random() < 0.02)
 
 
 MAKERS: dict[str, Maker] = {

@@ -70,10 +70,11 @@ async def ask(port: int, request: bytes) -> Answer:
     [
         (b"GET /status HTTP/1.1\r\nhost: localhost\r\ngrpc-timeout: soon\r\n\r\n", 200),
         (b"GET /status HTTP/1.1\r\nhost: localhost\r\ngrpc-timeout: 1n\r\n\r\n", 200),
+        (b"GET /status HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc\r\n\r\n", 200),
         (b"GET /status HTTP/1.0\r\nhost: localhost\r\n\r\n", 400),
         (b"POST /agents HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n\r\nx", 400),
     ],
-    ids=["no deadline", "a deadline of gRPC", "HTTP/1.0", "transfer encoding"],
+    ids=["no deadline", "a deadline of gRPC", "gRPC by GET", "HTTP/1.0", "transfer encoding"],
 )
 def test_what_the_gateway_cannot_read_is_no_fault_of_the_server(
     database_url: str, gateway: Callable[..., GatewayServer], request_: bytes, status: int
