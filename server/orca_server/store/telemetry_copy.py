@@ -55,14 +55,16 @@ async def copy_rows(connection: Connection, tenant_id: UUID, rows: Sequence[Row]
         return False
     try:
         async with connection.transaction():
+            # First, because it locks the table: an agent that is there afterwards cannot be deleted
+            # before the commit.
+            await connection.copy_to_table(
+                "telemetry", source=_chunks(tenant_id, rows), columns=COLUMNS, format="binary"
+            )
             queued = await connection.fetchval(
                 QUERIES["queue_hour_sums"], tenant_id, *zip(*sums, strict=True)
             )
             if queued != len(sums):
                 raise _Unusual
-            await connection.copy_to_table(
-                "telemetry", source=_chunks(tenant_id, rows), columns=COLUMNS, format="binary"
-            )
     except (_Unusual, asyncpg.UniqueViolationError, asyncpg.CheckViolationError):
         return False
     return True
