@@ -21,6 +21,7 @@ from orca_server.domain.errors import (
     invalid_fields,
 )
 from orca_server.runtime.agent_ids import new_agent_id
+from orca_server.runtime.agent_reads import AgentReads
 from orca_server.services import agent_requests, page_token
 from orca_server.services.agent_requests import AgentUpdate, NewAgent, author_of
 from orca_server.services.authentication import current_caller
@@ -55,6 +56,7 @@ class AgentServicer:
     def __init__(self, db: Database) -> None:
         """Keeps what it needs."""
         self._db = db
+        self._reads = AgentReads(db)
 
     async def CreateAgent(
         self, request: service_pb.CreateAgentRequest, context: Context
@@ -69,9 +71,7 @@ class AgentServicer:
     async def GetAgent(self, request: service_pb.GetAgentRequest, context: Context) -> pb.Agent:
         """One agent."""
         agent_id = agent_requests.read_target(request.id)
-        async with self._db.connection() as connection:
-            row = await store.get_agent(connection, current_caller().tenant_id, agent_id)
-        return agent_to_proto(row)
+        return agent_to_proto(await self._reads.get(current_caller().tenant_id, agent_id))
 
     async def ListAgents(
         self, request: service_pb.ListAgentsRequest, context: Context

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf import json_format
@@ -18,6 +18,7 @@ from orca_server.services.convert_trust import STATES as TRUST_STATES
 from orca_server.store.database import Record
 from orca_server.store.filter_sql import DEGRADED_PPB, HEALTHY_PPB
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES = {name.removeprefix("STATE_"): value for name, value in pb.Agent.State.items()}
 _CRITICALITIES = {
     name.removeprefix("CRITICALITY_").lower(): value for name, value in pb.Agent.Criticality.items()
@@ -90,9 +91,8 @@ def _health(ppb: int) -> pb.Agent.Health.ValueType:
 
 
 def _timestamp(at: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(at)
-    return stamp
+    since = at - _EPOCH  # FromDatetime() takes four times as long
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def _tool_to_proto(found: Mapping[str, Any]) -> pb.AgentTool:

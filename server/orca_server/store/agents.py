@@ -59,14 +59,19 @@ async def get_agent(db: Connection, tenant_id: UUID, agent_id: UUID) -> Record:
     return row
 
 
+async def find_agents(db: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Record]:
+    """Agents with their trust, by id, those that exist."""
+    rows = await db.fetch(filter_sql.SOME_AGENTS, tenant_id, ids)
+    return {row["id"]: row for row in rows}
+
+
 async def get_agents(db: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> list[Record]:
     """Agents with their trust, in the order of the ids.
 
     Raises:
         NotFound: Names the first id that is missing.
     """
-    rows = await db.fetch(filter_sql.SOME_AGENTS, tenant_id, ids)
-    by_id = {row["id"]: row for row in rows}
+    by_id = await find_agents(db, tenant_id, ids)
     for one in ids:
         if one not in by_id:
             raise agent_missing(one)
