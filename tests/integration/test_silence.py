@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import grpc
@@ -13,7 +13,7 @@ from orca.v1 import agent_service_pb2 as pb
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
 from orca_server.domain.access import DEFAULT_TENANT
-from orca_server.domain.telemetry import Row, record_key
+from orca_server.domain.telemetry import Row
 from orca_server.runtime.ingest import Ingest
 from orca_server.store.database import Database
 from tests.serving import reason_of
@@ -112,7 +112,7 @@ async def test_the_wait_of_the_oldest_record_counts_from_its_arrival(database_ur
     assert ingest.oldest_wait_seconds() == 0
     agent_id = uuid4()
     nothing = (None,) * 8
-    row: Row = (agent_id, record_key(0, agent_id, b"x"), 0, 1, 0, 0, *nothing)  # type: ignore[assignment]
+    row: Row = (agent_id, UUID(int=7 << 76 | 2 << 62), 0, 1, 0, 0, *nothing)  # type: ignore[assignment]
     holder = await asyncpg.connect(database_url)
     lock = holder.transaction()
     await lock.start()

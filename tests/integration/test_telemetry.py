@@ -85,8 +85,8 @@ WRONG = [
     ("agent", "AGENT_NOT_FOUND", {"agent": ("mcp", "nobody"), "agent_id": ""}),
     ("agent", "CONFLICTING", {"agent": ("mcp", "a")}),
     ("observed_at", "REQUIRED", {"at": None}),
-    ("observed_at", "OUT_OF_RANGE", {"at": NOW + timedelta(minutes=6)}),
-    ("observed_at", "OUT_OF_RANGE", {"at": NOW - timedelta(days=91)}),
+    ("observed_at", "OUT_OF_RANGE", {"at": timedelta(minutes=6)}),
+    ("observed_at", "OUT_OF_RANGE", {"at": timedelta(days=-91)}),
     ("operations", "OUT_OF_RANGE", {"operations": -1}),
     ("operations", "OUT_OF_RANGE", {"operations": 1_000_000_001}),
     ("errors", "OUT_OF_RANGE", {"errors": 2}),
@@ -115,8 +115,8 @@ async def test_a_wrong_record_keeps_the_whole_request_out(
     if "agent" in values:
         kind, name = values["agent"]
         values["agent"] = telemetry_pb2.AgentRef(type=kind, name=name)
-    without_time = values.pop("at", NOW) is None
-    wrong = record(**values, at=change.get("at") or NOW)
+    without_time = values.pop("at", timedelta()) is None
+    wrong = record(**values, at=datetime.now(UTC) + (change.get("at") or timedelta()))
     if without_time:
         wrong.ClearField("observed_at")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
