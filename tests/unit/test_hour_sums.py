@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from orca_server.domain.hour_sums import MOST, sum_hours
+from orca_server.domain.hour_sums import sum_hours
+from orca_server.domain.numbers import MAX_SUM
 from orca_server.domain.telemetry import MAX_COUNT, Row
 
 AGENT = UUID(int=1)
@@ -32,4 +33,4 @@ def test_a_heartbeat_is_seen_and_is_no_operation() -> None:
 
 def test_sums_of_products_stay_where_two_can_be_added() -> None:
     (sums,) = sum_hours([row(HOUR + n, MAX_COUNT, latency=86_400_000_000) for n in range(2)])
-    assert sums[6] == MOST
+    assert sums[6] == MAX_SUM

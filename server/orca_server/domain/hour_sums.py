@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from operator import mul
 from uuid import UUID
 
+from orca_server.domain.numbers import MAX_SUM
 from orca_server.domain.telemetry import Row
 
-MOST = 2**61
-"""Sums stay there, so that adding two of them cannot overflow."""
 _HOUR_US = 3_600_000_000
 
 # (agent_id, hour_us, operations, errors, violations, blocked_violations, latency_us,
@@ -43,9 +42,9 @@ def _sum(agent: UUID, hour_us: int, rows: Sequence[Row]) -> HourSums:
         sum(errors),
         sum(violations),
         _total(blocked),
-        min(sum(map(mul, latency, timed)), MOST),
+        min(sum(map(mul, latency, timed)), MAX_SUM),
         sum(timed),
-        min(_total(cost), MOST),
+        min(_total(cost), MAX_SUM),
         _total(inp),
         _total(out),
         max((a for a, o in zip(at, ops, strict=True) if o), default=None) if 0 in ops else max(at),
