@@ -60,7 +60,7 @@ for series in "$data"/anomaly/realKnownCause/*.csv "$data"/anomaly/realAWSCloudw
     [ "$number" -lt 6 ] || break
     agent=${agents[$number]}
     file=$state/$(basename "$series")
-    cp "$series" "$file"
+    cp -f "$series" "$file" # -f: the copy of a read-only file is read-only
     import=("$bin/orca" telemetry import "$file" --agent "$agent" --map latency_ms=value)
     if [ "$number" = 2 ]; then
         printf '$ orca telemetry import %s --agent %s …   (killed in the middle)\n' "$(basename "$file")" "$agent"
