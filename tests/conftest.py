@@ -1,6 +1,7 @@
 """Fixtures: a real PostgreSQL per session, a migrated database per test, a real Envoy."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -16,6 +17,8 @@ from tests.servers import (
     running_postgres,
 )
 
+# A shell starts background jobs with SIGINT ignored, and whatever the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["tests.contract.descriptors", "tests.serving"]
 
 TEMPLATE = "orca_template"
