@@ -17,7 +17,7 @@ from tests.servers import (
     running_postgres,
 )
 
-# A shell starts background jobs with SIGINT ignored, and whatever the tests start would inherit that.
+# A shell starts background jobs with SIGINT ignored; what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["tests.contract.descriptors", "tests.serving"]
 
