@@ -45,6 +45,7 @@ class Exercise:
         self._violations()
         self._states()
         self._latencies()
+        self._windows()
         self._deadlines()
         self.edited = self.add()  # its promise was changed long after it was broken, an hour ago
         self.tell(self.edited, 5 * HOUR, 10)
@@ -110,6 +111,33 @@ class Exercise:
         for n in range(3):
             self.tell(who, (n + 1) * HOUR, 10**9, 7, blocked=10**9, **huge)
         self.tell(self.add(latency_limit_us=3_600_000_000), HOUR, 10**9, **huge)
+
+    def _windows(self) -> None:
+        """Windows whose sums an earlier tick made, and which then move or gain."""
+        moved = self.add()  # one hour leaves, one of the rest gains, so does the one that leaves
+        self._first(moved, (200, 40, 40), (100, 500, 90))
+        self._then(moved, (180, 30, 30), (90, 7, 2), (0, 10, 1))
+        jumped = self.add()  # as far as that an hour is passed over
+        self._first(jumped, (400, 50, 20))
+        self._then(jumped, (200, 60, 60), (0, 20, 1))
+        late = self.add()  # a record from before the window
+        self._first(late, (10, 50, 1))
+        self._then(late, (300, 40, 40))
+        full = self.add(
+            latency_limit_us=3_600_000_000
+        )  # two hours at the limit, one of them leaves
+        for age in (200, 150):
+            at = NOW - age * HOUR
+            self.early.append(record(full, at, 10**9, latency_us=86_400_000_000))
+        self._then(full, (0, 5, 0))
+
+    def _first(self, who: UUID, *said: tuple[int, int, int]) -> None:
+        """Hours ago, operations and errors of records that come before the last tick but one."""
+        self.early += [record(who, NOW - age * HOUR, *counts) for age, *counts in said]
+
+    def _then(self, who: UUID, *said: tuple[int, int, int]) -> None:
+        """The same of records that come after it."""
+        self.late += [record(who, NOW - age * HOUR, *counts) for age, *counts in said]
 
     def _deadlines(self) -> None:
         """Deadlines that pass half an hour ago, without a new record since the tick before."""

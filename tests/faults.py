@@ -161,6 +161,25 @@ ON_THE_WAY = {
     "hourly sums stay at their ceiling": Fault(
         "merge_trust_inbox", "2305843009213693952", "1152921504606846976"
     ),
+    "late records add to the window": Fault(
+        "merge_trust_inbox", "least(kept.errors + gained.errors", "least(kept.errors"
+    ),
+    "records from before the window do not add to it": Fault(
+        "merge_trust_inbox", "hours.hour >= t.window_end - interval '168 hours' AND ", ""
+    ),
+    "records from after the window add to it once": Fault(
+        "merge_trust_inbox", " AND hours.hour < t.window_end", ""
+    ),
+    "hours leave the window": computing("-h.errors", "0 * h.errors"),
+    "hours come into the window": computing(
+        "greatest(subjects.kept_end,", "greatest(subjects.kept_end + interval '9000 hours',"
+    ),
+    "what was never in the window does not leave it": computing(
+        "least(subjects.kept_end, subjects.window_end", "least(NULL, subjects.window_end"
+    ),
+    "a window with a sum at its ceiling is summed anew": computing(
+        "< 2305843009213693952", "<= 2305843009213693952"
+    ),
     "passed deadlines are looked at": computing("AND next_deadline_at <= $4", "AND false"),
     "the idle deadline is noted": computing(
         "CASE WHEN sums.idle_at > $4 THEN sums.idle_at END", "NULL"

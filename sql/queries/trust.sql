@@ -14,9 +14,10 @@ SELECT pg_advisory_xact_lock(7016996765293437281);
 SELECT clock_timestamp();
 
 -- name: merge_trust_inbox
--- Takes what this snapshot sees of the inbox, of all tenants, into agent_hours, and returns the
--- agents that must be computed anew. Rows of a transaction that is still open stay for a later
--- tick. Sums stay at 2^61. Index: agent_hours_pkey; the inbox is read whole.
+-- Takes what this snapshot sees of the inbox, of all tenants, into agent_hours and into the sums of
+-- the windows in agent_trust, so that these stay equal; returns the agents that must be computed.
+-- Rows of a transaction that is still open stay for a later tick. Sums stay at 2^61.
+-- Index: agent_hours_pkey, agent_trust_pkey; the inbox is read whole.
 WITH taken AS (
     DELETE FROM trust_inbox
     RETURNING
@@ -72,9 +73,45 @@ merged AS (
         last_operation_at = greatest(kept.last_operation_at, excluded.last_operation_at),
         last_counted_at = greatest(kept.last_counted_at, excluded.last_counted_at),
         last_seen_at = greatest(kept.last_seen_at, excluded.last_seen_at)
+),
+
+windows AS (
+    UPDATE agent_trust AS kept SET
+        operations = least(kept.operations + gained.operations, 2305843009213693952),
+        errors = least(kept.errors + gained.errors, 2305843009213693952),
+        violations = least(kept.violations + gained.violations, 2305843009213693952),
+        blocked_violations = least(kept.blocked_violations + gained.blocked_violations, 2305843009213693952),
+        latency_us = least(kept.latency_us + gained.latency_us, 2305843009213693952),
+        latency_operations = least(kept.latency_operations + gained.latency_operations, 2305843009213693952),
+        cost_nano_usd = least(kept.cost_nano_usd + gained.cost_nano_usd, 2305843009213693952),
+        input_tokens = least(kept.input_tokens + gained.input_tokens, 2305843009213693952),
+        output_tokens = least(kept.output_tokens + gained.output_tokens, 2305843009213693952)
+    FROM (
+        SELECT
+            hours.tenant_id,
+            hours.agent_id,
+            sum(hours.operations) AS operations,
+            sum(hours.errors) AS errors,
+            sum(hours.violations) AS violations,
+            sum(hours.blocked_violations) AS blocked_violations,
+            sum(hours.latency_us) AS latency_us,
+            sum(hours.latency_operations) AS latency_operations,
+            sum(hours.cost_nano_usd) AS cost_nano_usd,
+            sum(hours.input_tokens) AS input_tokens,
+            sum(hours.output_tokens) AS output_tokens
+        FROM hours
+        INNER JOIN agent_trust AS t ON t.tenant_id = hours.tenant_id AND t.agent_id = hours.agent_id
+        WHERE hours.hour >= t.window_end - interval '168 hours' AND hours.hour < t.window_end
+        GROUP BY hours.tenant_id, hours.agent_id
+    ) AS gained
+    WHERE kept.tenant_id = gained.tenant_id AND kept.agent_id = gained.agent_id
 )
 
-SELECT tenant_id, agent_id, bool_or(hour IS NOT NULL) AS facts
+SELECT
+    tenant_id,
+    agent_id,
+    bool_or(hour IS NOT NULL) AS facts,
+    bool_or(hour IS NULL) AS told
 FROM taken
 GROUP BY tenant_id, agent_id;
 
@@ -124,17 +161,19 @@ SELECT tenant_id, agent_id
 FROM agent_trust;
 
 -- name: compute_agent_trust
--- Computes trust of the agents given and of those whose deadline has passed, of all tenants.
--- $1: tenants; $2: agents; $3: whether facts came (else an operator changed it); $4: as_of;
--- $5: baseline, ppb. Returns how many were computed. Index: agents_pkey, agent_hours_pkey,
--- agent_trust_pkey, agent_trust_deadline_hour_idx.
+-- Computes trust of the agents given and of those whose deadline has passed, of all tenants. The sums
+-- of a window that moved are those of the last tick, less the hours that left it, plus those that came
+-- into it; they are made anew where there are none, where one is at its limit, and where an operator
+-- changed the agent or the settings. $1: tenants; $2: agents; $3: whether facts came; $4: as_of;
+-- $5: baseline, ppb; $6: whether an operator changed it. Returns how many were computed.
+-- Index: agents_pkey, agent_hours_pkey, agent_trust_pkey, agent_trust_deadline_hour_idx.
 WITH due AS (
-    SELECT tenant_id, agent_id, min(rank) AS rank
+    SELECT tenant_id, agent_id, min(rank) AS rank, bool_or(told) AS told
     FROM (
-        SELECT tenant_id, agent_id, CASE WHEN facts THEN 1 ELSE 2 END AS rank
-        FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS dirty (tenant_id, agent_id, facts)
+        SELECT tenant_id, agent_id, CASE WHEN facts THEN 1 ELSE 2 END AS rank, told
+        FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $6::boolean[]) AS dirty (tenant_id, agent_id, facts, told)
         UNION ALL
-        SELECT tenant_id, agent_id, 3 AS rank
+        SELECT tenant_id, agent_id, 3 AS rank, false AS told
         FROM agent_trust
         WHERE deadline_hour <= $4 AND next_deadline_at <= $4
     ) AS causes
@@ -156,9 +195,28 @@ subjects AS (
         newest.last_operation_at,
         newest.window_end,
         counted.last_counted_at,
-        seen.last_seen_at
+        seen.last_seen_at,
+        kept.operations AS kept_operations,
+        kept.errors AS kept_errors,
+        kept.violations AS kept_violations,
+        kept.blocked_violations AS kept_blocked_violations,
+        kept.latency_us AS kept_latency_us,
+        kept.latency_operations AS kept_latency_operations,
+        kept.cost_nano_usd AS kept_cost_nano_usd,
+        kept.input_tokens AS kept_input_tokens,
+        kept.output_tokens AS kept_output_tokens,
+        CASE
+            WHEN
+                NOT due.told
+                AND greatest(
+                    kept.operations, kept.errors, kept.violations, kept.blocked_violations, kept.latency_us,
+                    kept.latency_operations, kept.cost_nano_usd, kept.input_tokens, kept.output_tokens
+                ) < 2305843009213693952
+                THEN kept.window_end
+        END AS kept_end
     FROM due
     INNER JOIN agents ON agents.tenant_id = due.tenant_id AND agents.id = due.agent_id
+    LEFT JOIN agent_trust AS kept ON kept.tenant_id = due.tenant_id AND kept.agent_id = due.agent_id
     LEFT JOIN LATERAL (
         SELECT h.last_operation_at, h.hour + interval '1 hour' AS window_end
         FROM agent_hours AS h
@@ -210,35 +268,59 @@ sums AS (
         facts.cost_nano_usd,
         facts.input_tokens,
         facts.output_tokens,
-        facts.recent_operations,
-        facts.recent_errors
+        recent.operations AS recent_operations,
+        recent.errors AS recent_errors
     FROM subjects
     CROSS JOIN LATERAL (
         SELECT
+            least(coalesce(sum(part.operations), 0), 2305843009213693952) AS operations,
+            least(coalesce(sum(part.errors), 0), 2305843009213693952) AS errors,
+            least(coalesce(sum(part.violations), 0), 2305843009213693952) AS violations,
+            least(coalesce(sum(part.blocked_violations), 0), 2305843009213693952) AS blocked_violations,
+            least(coalesce(sum(part.latency_us), 0), 2305843009213693952) AS latency_us,
+            least(coalesce(sum(part.latency_operations), 0), 2305843009213693952) AS latency_operations,
+            least(coalesce(sum(part.cost_nano_usd), 0), 2305843009213693952) AS cost_nano_usd,
+            least(coalesce(sum(part.input_tokens), 0), 2305843009213693952) AS input_tokens,
+            least(coalesce(sum(part.output_tokens), 0), 2305843009213693952) AS output_tokens
+        FROM (
+            SELECT
+                h.operations, h.errors, h.violations, h.blocked_violations, h.latency_us,
+                h.latency_operations, h.cost_nano_usd, h.input_tokens, h.output_tokens
+            FROM agent_hours AS h
+            WHERE
+                h.tenant_id = subjects.tenant_id
+                AND h.agent_id = subjects.agent_id
+                AND h.hour >= greatest(subjects.kept_end, subjects.window_end - interval '168 hours')
+                AND h.hour < subjects.window_end
+            UNION ALL
+            SELECT
+                -h.operations, -h.errors, -h.violations, -h.blocked_violations, -h.latency_us,
+                -h.latency_operations, -h.cost_nano_usd, -h.input_tokens, -h.output_tokens
+            FROM agent_hours AS h
+            WHERE
+                h.tenant_id = subjects.tenant_id
+                AND h.agent_id = subjects.agent_id
+                AND h.hour >= subjects.kept_end - interval '168 hours'
+                AND h.hour < least(subjects.kept_end, subjects.window_end - interval '168 hours')
+            UNION ALL
+            SELECT
+                subjects.kept_operations, subjects.kept_errors, subjects.kept_violations,
+                subjects.kept_blocked_violations, subjects.kept_latency_us, subjects.kept_latency_operations,
+                subjects.kept_cost_nano_usd, subjects.kept_input_tokens, subjects.kept_output_tokens
+            WHERE subjects.kept_end IS NOT NULL
+        ) AS part
+    ) AS facts
+    CROSS JOIN LATERAL (
+        SELECT
             least(coalesce(sum(h.operations), 0), 2305843009213693952) AS operations,
-            least(coalesce(sum(h.errors), 0), 2305843009213693952) AS errors,
-            least(coalesce(sum(h.violations), 0), 2305843009213693952) AS violations,
-            least(coalesce(sum(h.blocked_violations), 0), 2305843009213693952) AS blocked_violations,
-            least(coalesce(sum(h.latency_us), 0), 2305843009213693952) AS latency_us,
-            least(coalesce(sum(h.latency_operations), 0), 2305843009213693952) AS latency_operations,
-            least(coalesce(sum(h.cost_nano_usd), 0), 2305843009213693952) AS cost_nano_usd,
-            least(coalesce(sum(h.input_tokens), 0), 2305843009213693952) AS input_tokens,
-            least(coalesce(sum(h.output_tokens), 0), 2305843009213693952) AS output_tokens,
-            least(
-                coalesce(sum(h.operations) FILTER (WHERE h.hour >= subjects.window_end - interval '6 hours'), 0),
-                2305843009213693952
-            ) AS recent_operations,
-            least(
-                coalesce(sum(h.errors) FILTER (WHERE h.hour >= subjects.window_end - interval '6 hours'), 0),
-                2305843009213693952
-            ) AS recent_errors
+            least(coalesce(sum(h.errors), 0), 2305843009213693952) AS errors
         FROM agent_hours AS h
         WHERE
             h.tenant_id = subjects.tenant_id
             AND h.agent_id = subjects.agent_id
-            AND h.hour >= subjects.window_end - interval '168 hours'
+            AND h.hour >= subjects.window_end - interval '6 hours'
             AND h.hour < subjects.window_end
-    ) AS facts
+    ) AS recent
 ),
 
 -- A quotient a / b rounded half up is div(2 a + b, 2 b) for a >= 0, b > 0.

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import structlog
 from asyncpg import Connection, Record
 from prometheus_client import Counter, Histogram
@@ -43,11 +44,13 @@ class TickState:
         duration_seconds: Time that the last one took.
         interval_seconds: Time between ticks now.
         last_error: Why the last try failed; empty if it did not.
+        repairs: Times that windows had to be summed anew because their sums cannot be.
     """
 
     duration_seconds: float = 0.0
     interval_seconds: float = 1.0
     last_error: str = ""
+    repairs: int = 0
 
 
 class Tick:
@@ -114,13 +117,22 @@ class Tick:
             wait: Wait for the lock.
             as_of: The instant; by default the database's clock once the lock is held.
         """
+        try:
+            return await self._tick(wait=wait, as_of=as_of, anew=False)
+        except (asyncpg.CheckViolationError, asyncpg.DataError) as error:
+            # Sums that no hours can have: somebody changed rows by hand. The hours are the facts.
+            log.error("sums of windows do not follow from the hours", cause=str(error))
+            self.state.repairs += 1
+            return await self._tick(wait=wait, as_of=as_of, anew=True)
+
+    async def _tick(self, *, wait: bool, as_of: datetime | None, anew: bool) -> datetime | None:
         async with self._db.transaction() as tx:
             if not await store.lock_tick(tx, wait=wait):
                 return None
             started = time.monotonic()
             heads = await store.read_heads(tx)
-            if any(self._settings_changed(head) for head in heads.values()):
-                log.warning("the settings of the score changed; computing every agent anew")
+            if anew or any(self._settings_changed(head) for head in heads.values()):
+                log.warning("computing every agent anew", settings_changed=not anew)
                 await store.mark_all(tx)
             dirty = await store.merge_inbox(tx)
             # Only now: what the inbox told had happened by then, also who left in that moment.

@@ -14,11 +14,12 @@ from orca_server.store.queries import QUERIES
 
 @dataclass(frozen=True, slots=True)
 class DirtyAgent:
-    """An agent that must be computed anew; `facts` is False if an operator changed it."""
+    """An agent that must be computed: facts came, an operator changed something, or both."""
 
     tenant_id: UUID
     agent_id: UUID
     facts: bool
+    told: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ async def read_clock(tx: Connection) -> datetime:
 async def merge_inbox(tx: Connection) -> list[DirtyAgent]:
     """Takes the inbox into `agent_hours`; gives the agents to compute."""
     rows = await tx.fetch(QUERIES["merge_trust_inbox"])
-    return [DirtyAgent(row["tenant_id"], row["agent_id"], row["facts"]) for row in rows]
+    return [
+        DirtyAgent(row["tenant_id"], row["agent_id"], row["facts"], row["told"]) for row in rows
+    ]
 
 
 async def enrol_reporting(tx: Connection, dirty: Sequence[DirtyAgent]) -> int:
@@ -119,6 +122,7 @@ async def compute_agents(
         [agent.facts for agent in dirty],
         as_of,
         baseline_ppb,
+        [agent.told for agent in dirty],
     )
     return count
 
