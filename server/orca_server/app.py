@@ -20,6 +20,7 @@ from orca.v1 import agent_service_pb2, system_service_pb2, trust_service_pb2
 from orca_server import observability
 from orca_server.domain.fleet_trust import TrustSettings
 from orca_server.runtime.agent_names import AgentNames
+from orca_server.runtime.agent_reads import AgentReads
 from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
@@ -77,7 +78,7 @@ def services(context: ServerContext) -> Iterator[Service]:
     trust = TrustServicer(context.db, context.tick, trust_settings(settings))
     registry = RegistryServicer(context.db, context.registry)
     context.status_parts.append(registry.add_status)
-    agents = AgentServicer(context.db)
+    agents = AgentServicer(context.db, context.reads)
     yield _service(agent_service_pb2, "AgentService"), (agents, registry, telemetry)
     yield _service(trust_service_pb2, "TrustService"), (trust,)
     yield _service(system_service_pb2, "SystemService"), (SystemServicer(context),)
@@ -87,6 +88,7 @@ def jobs(context: ServerContext) -> Mapping[str, Job]:
     """What runs as long as the server does, by name; cancelled at the end of the drain."""
     return {
         "preparation": context.preparation.run,
+        "reads": context.reads.run,
         "revocations": context.revocations.run,
         "tick": context.tick.run,
         "registry": context.registry.run,
@@ -109,6 +111,7 @@ def build_context(settings: Settings) -> ServerContext:
             db, max_records=settings.ingest_queue_records, max_bytes=settings.ingest_queue_bytes
         ),
         names=AgentNames(db),
+        reads=AgentReads(db),
         tick=Tick(db, trust_settings(settings), seconds=settings.tick_seconds),
         registry=RegistrySync(db, settings.mcp_registry_path),
         instance=f"{socket.gethostname()}:{os.getpid()}",

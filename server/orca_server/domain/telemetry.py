@@ -6,6 +6,7 @@ finds itself, and a range of time is a range of keys.
 """
 
 import hashlib
+import struct
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -16,8 +17,8 @@ MAX_ID_LENGTH = 200
 MAX_ATTRIBUTES_BYTES = 8192
 MAX_RECORDS = 1_000
 FUTURE_TOLERANCE_US = 300_000_000
-_HASHED_BITS = 0xFFF << 64 | 0x3FFFFFFFFFFFFFFF
-_VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
+_DIGEST = struct.Struct(">HQ")  # its first ten bytes
+_KEY = struct.Struct(">QQ")
 
 # (agent_id, key, observed_us, operations, errors, violations, attempts, blocked_violations,
 #  latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes):
@@ -84,9 +85,11 @@ def record_key(observed_us: int, agent_id: bytes, identity: bytes) -> bytes:
 
     Source: the layout of RFC 9562, section 5.7, with hash bits for the random ones.
     """
-    bits = int.from_bytes(hashlib.sha256(agent_id + identity).digest()[:10], "big")
-    key = observed_us // 1000 << 80 | bits & _HASHED_BITS | _VERSION_AND_VARIANT
-    return key.to_bytes(16, "big")
+    high, low = _DIGEST.unpack_from(hashlib.sha256(agent_id + identity).digest())
+    return _KEY.pack(
+        observed_us // 1000 << 16 | 0x7 << 12 | high & 0xFFF,  # time, version, 12 bits
+        0x2 << 62 | low & 0x3FFFFFFFFFFFFFFF,  # variant, 62 bits
+    )
 
 
 def first_key(observed_us: int) -> UUID:

@@ -1,4 +1,4 @@
-"""Reads of single agents: those that are asked for while one is read are read together.
+"""Reads of single agents: those that are asked for while others are read are read together.
 
 A statement costs the server and the database more for being one than for what it finds, so under
 load the reads of many callers share it. Who comes when nobody reads waits for nobody.
@@ -6,6 +6,8 @@ load the reads of many callers share it. Who comes when nobody reads waits for n
 
 import asyncio
 from uuid import UUID
+
+from asyncpg import PostgresError
 
 from orca_server.domain.errors import Unavailable
 from orca_server.store import agents as store
@@ -20,53 +22,43 @@ class AgentReads:
     """Agents by id."""
 
     def __init__(self, db: Database) -> None:
-        """Reads nothing yet."""
+        """Reads nothing yet; `run` does."""
         self._db = db
         self._asked: dict[UUID, list[_Asked]] = {}  # by tenant
-        self._reading = False
-        self._task: asyncio.Task[None] | None = None
+        self._waiting = asyncio.Event()
 
     async def get(self, tenant_id: UUID, agent_id: UUID) -> Record:
         """One agent with its trust, as it is now or later.
 
         Raises:
             NotFound: If there is none of this id.
+            Unavailable: If the database does not answer.
         """
-        if not self._reading:
-            return await self._alone(tenant_id, agent_id)
         done: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
         self._asked.setdefault(tenant_id, []).append((agent_id, done))
+        self._waiting.set()
         if (row := await done) is None:
             raise store.agent_missing(agent_id)
         return row
 
-    async def _alone(self, tenant_id: UUID, agent_id: UUID) -> Record:
-        self._reading = True
-        try:
-            async with self._db.connection() as connection:
-                return await store.get_agent(connection, tenant_id, agent_id)
-        finally:
-            if self._asked:
-                self._task = asyncio.create_task(self._together(), name="agent-reads")
-            else:
-                self._reading = False
-
-    async def _together(self) -> None:
-        """Reads what was asked for, and what is asked for meanwhile."""
-        while self._asked:
-            tenant_id = next(iter(self._asked))
-            asked = self._asked.pop(tenant_id)
-            if rest := asked[MOST_TOGETHER:]:
-                self._asked[tenant_id] = rest
-            await self._read(tenant_id, asked[:MOST_TOGETHER])
-        self._reading = False
+    async def run(self) -> None:
+        """Answers until it is cancelled, which is when no caller is left."""
+        while True:
+            await self._waiting.wait()
+            while self._asked:
+                tenant_id = next(iter(self._asked))
+                asked = self._asked.pop(tenant_id)
+                if rest := asked[MOST_TOGETHER:]:
+                    self._asked[tenant_id] = rest
+                await self._read(tenant_id, asked[:MOST_TOGETHER])
+            self._waiting.clear()
 
     async def _read(self, tenant_id: UUID, asked: list[_Asked]) -> None:
-        """Answers those who asked, whatever happens."""
+        """Answers those who asked; a database that is away is an answer."""
         try:
             async with self._db.connection() as connection:
                 rows = await store.find_agents(connection, tenant_id, [one for one, _ in asked])
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+        except (Unavailable, PostgresError) as error:
             for _, done in asked:
                 if not done.done():
                     again = unavailable_again(error) if isinstance(error, Unavailable) else error

@@ -53,10 +53,10 @@ class StateRequest(Protocol):
 class AgentServicer:
     """Answers the inventory's methods of AgentService."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, reads: AgentReads) -> None:
         """Keeps what it needs."""
         self._db = db
-        self._reads = AgentReads(db)
+        self._reads = reads
 
     async def CreateAgent(
         self, request: service_pb.CreateAgentRequest, context: Context
