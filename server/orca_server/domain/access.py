@@ -8,12 +8,17 @@ from orca_server.domain.errors import PermissionDenied
 DEFAULT_TENANT = UUID("00000000-0000-0000-0000-000000000001")
 PUBLIC_SCOPE = "public"
 
-_VIEWER = frozenset({"agents.read", "telemetry.read", "trust.read", "system.read"})
+_VIEWER = frozenset(
+    {"agents.read", "telemetry.read", "workflows.read", "events.read", "trust.read", "system.read"}
+)
 _OPERATOR = _VIEWER | {
     "agents.write",
     "agents.report",
     "registry.write",
     "telemetry.write",
+    "workflows.write",
+    "workflows.report",
+    "events.write",
     "trust.refresh",
 }
 
@@ -22,7 +27,12 @@ _OPERATOR = _VIEWER | {
 SCOPES: dict[str, frozenset[str]] = {
     "none": frozenset(),
     "viewer": _VIEWER,
-    "adapter": frozenset({"agents.read", "agents.report", "telemetry.write", "system.read"}),
+    "adapter": frozenset(
+        {
+            *("agents.read", "agents.report", "telemetry.write"),
+            *("workflows.read", "workflows.report", "events.write", "system.read"),
+        }
+    ),
     "operator": frozenset(_OPERATOR),
     "admin": frozenset(_OPERATOR),
 }
