@@ -134,7 +134,9 @@ class Settings(BaseSettings):
         "RISK_BASELINE_COST_USD", 10_000 * PPB, ge=0, le=10**9 * PPB
     )
     """Cost of an agent at no trust against one at full trust, nano-dollars."""
-    sync_freshness_slo_hours: Decimal = _named("SYNC_FRESHNESS_SLO_HOURS", Decimal(24), gt=0)
+    sync_freshness_slo_hours: Decimal = _named(
+        "SYNC_FRESHNESS_SLO_HOURS", Decimal(24), gt=0, le=8784
+    )
     """Hours after which a workflow without a deadline of its own is stale."""
     drift_threshold_pct: Percent = _named("DRIFT_THRESHOLD_PCT", Decimal(5))
     """Drift rate above which the fleet is drifting."""

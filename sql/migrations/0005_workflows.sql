@@ -124,11 +124,10 @@ CREATE TABLE workflow_hours (
     succeeded bigint NOT NULL,
     failed bigint NOT NULL,
     cancelled bigint NOT NULL,
-    CONSTRAINT workflow_hours_pkey PRIMARY KEY (tenant_id, workflow_id, hour),
-    CONSTRAINT workflow_hours_check CHECK (succeeded >= 0 AND failed >= 0 AND cancelled >= 0)
+    CONSTRAINT workflow_hours_pkey PRIMARY KEY (tenant_id, workflow_id, hour)
 ) WITH (fillfactor = 70);
 
-COMMENT ON TABLE workflow_hours IS 'Runs by the hour of their end and by outcome. Only the tick writes it.';
+COMMENT ON TABLE workflow_hours IS 'Runs by the hour of their end and by outcome. Only the tick writes it: a run that turns out to have ended otherwise moves.';
 
 CREATE TABLE workflow_durations (
     tenant_id uuid NOT NULL,
@@ -136,8 +135,7 @@ CREATE TABLE workflow_durations (
     day date NOT NULL,
     bucket integer NOT NULL,
     runs bigint NOT NULL,
-    CONSTRAINT workflow_durations_pkey PRIMARY KEY (tenant_id, workflow_id, day, bucket),
-    CONSTRAINT workflow_durations_runs_check CHECK (runs >= 0)
+    CONSTRAINT workflow_durations_pkey PRIMARY KEY (tenant_id, workflow_id, day, bucket)
 ) WITH (fillfactor = 70);
 
 COMMENT ON TABLE workflow_durations IS 'Sketch of durations of runs that succeeded or failed, by day (UTC) of their end: DDSketch buckets of microseconds at 1 % relative accuracy, which merge by adding.';

@@ -28,8 +28,25 @@ _BANDS = tuple(Band)
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowSums:
+    """How many workflows of a tenant are in which state.
+
+    Attributes:
+        fresh: Counted, with a success within the deadline.
+        stale: Counted, without one.
+        unmeasured: Counted, and nothing known yet.
+        paused: Shown, not counted.
+    """
+
+    fresh: int = 0
+    stale: int = 0
+    unmeasured: int = 0
+    paused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSums:
-    """Sums over the agents that count (`agent_trust.in_fleet`), all integers.
+    """Sums over the agents and workflows that count, all integers.
 
     Attributes:
         agents: All of them.
@@ -47,6 +64,7 @@ class FleetSums:
         cost_nano_usd: Cost in them.
         input_tokens: Input tokens in them.
         output_tokens: Output tokens in them.
+        workflows: The workflows beside the agents.
     """
 
     agents: int = 0
@@ -64,6 +82,7 @@ class FleetSums:
     cost_nano_usd: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    workflows: WorkflowSums = field(default_factory=WorkflowSums)
 
     @property
     def with_values(self) -> int:
@@ -79,11 +98,14 @@ class TrustSettings:
         baseline_ppb: TRUST_SCORE_BASELINE.
         risk_baseline_cost_nano_usd: RISK_BASELINE_COST_USD.
         weights_ppb: Weight per component, summing to `PPB`.
+        freshness_slo_seconds: SYNC_FRESHNESS_SLO_HOURS: a workflow that declares nothing must
+            succeed at least this often.
     """
 
     baseline_ppb: int = 850_000_000
     risk_baseline_cost_nano_usd: int = 10_000 * PPB
     weights_ppb: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS_PPB))
+    freshness_slo_seconds: int = 24 * 3600
 
     def __post_init__(self) -> None:
         if set(self.weights_ppb) != set(COMPONENTS) or sum(self.weights_ppb.values()) != PPB:
@@ -146,15 +168,18 @@ def score_fleet(sums: FleetSums, settings: TrustSettings) -> FleetTrust:
 
 def component_values(sums: FleetSums) -> dict[str, int | None]:
     """Value of each component; None if nothing of it is measured."""
-    count = sums.with_values
-    if count == 0:
-        return dict.fromkeys(COMPONENTS)
     return {
-        "agent_uptime": divide_half_up(sums.success_ppb, count),
-        "policy_adherence": divide_half_up(sums.adherence_ppb, count),
-        "sync_freshness": None,  # workflows come with their own service
-        "risk_exposure": divide_half_up(sums.weighted_level_ppb, sums.weights),
+        "agent_uptime": _mean(sums.success_ppb, sums.with_values),
+        "policy_adherence": _mean(sums.adherence_ppb, sums.with_values),
+        "sync_freshness": _mean(
+            sums.workflows.fresh * PPB, sums.workflows.fresh + sums.workflows.stale
+        ),
+        "risk_exposure": _mean(sums.weighted_level_ppb, sums.weights),
     }
+
+
+def _mean(total: int, count: int) -> int | None:
+    return divide_half_up(total, count) if count else None
 
 
 def _weigh(

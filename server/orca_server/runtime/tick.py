@@ -1,15 +1,15 @@
 """The trust tick: one at a time, in the database's own order and by its clock.
 
-A tick takes the inbox, computes the agents that changed and those whose deadline passed,
-and writes one score per tenant, in one transaction under an advisory lock. Everything that
-shows trust reads what it wrote, so all of it agrees.
+A tick takes the inboxes, computes the agents and workflows that changed and those whose deadline
+passed, and writes one score per tenant, in one transaction under an advisory lock. Everything
+that shows trust reads what it wrote, so all of it agrees.
 """
 
 import asyncio
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -20,7 +20,14 @@ from prometheus_client import Counter, Histogram
 
 from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.errors import Unavailable
-from orca_server.domain.fleet_trust import FleetSums, FleetTrust, TrustSettings, score_fleet
+from orca_server.domain.fleet_trust import (
+    FleetSums,
+    FleetTrust,
+    TrustSettings,
+    WorkflowSums,
+    score_fleet,
+)
+from orca_server.store import runs
 from orca_server.store import trust as store
 from orca_server.store.database import Database
 from orca_server.store.trust import TrustHead, TrustRow
@@ -34,6 +41,9 @@ log = structlog.get_logger(__name__)
 TICKS = Counter("orca_trust_ticks", "Trust ticks by outcome.", ["outcome"])
 DURATION = Histogram("orca_trust_tick_seconds", "Seconds per trust tick.")
 COMPUTED = Counter("orca_trust_agents_computed", "Agents whose trust was computed anew.")
+COMPUTED_WORKFLOWS = Counter(
+    "orca_trust_workflows_computed", "Workflows whose status was computed anew."
+)
 
 
 @dataclass(slots=True)
@@ -132,18 +142,23 @@ class Tick:
             started = time.monotonic()
             heads = await store.read_heads(tx)
             if anew or any(self._settings_changed(head) for head in heads.values()):
-                log.warning("computing every agent anew", settings_changed=not anew)
+                log.warning("computing everything anew", settings_changed=not anew)
                 await store.mark_all(tx)
+                await runs.mark_all(tx)
             dirty = await store.merge_inbox(tx)
+            workflows = await runs.merge_inbox(tx)
             # Only now: what the inbox told had happened by then, also who left in that moment.
             as_of = as_of or await store.read_clock(tx)
             await store.enrol_reporting(tx, dirty)
             computed = await store.compute_agents(tx, dirty, as_of, self._settings.baseline_ppb)
+            moved = await runs.compute_workflows(
+                tx, workflows, as_of, self._settings.freshness_slo_seconds
+            )
             elapsed = time.monotonic() - started
             self._pace(elapsed)
             # A deleted agent is dirty and computed by nobody; the fleet's sums change all the same.
             unrecorded = any(_unrecorded(head, as_of) for head in heads.values())
-            if computed or dirty or unrecorded or DEFAULT_TENANT not in heads:
+            if computed or dirty or moved or unrecorded or DEFAULT_TENANT not in heads:
                 rows = await self._score(tx, heads, as_of)
                 await store.write(tx, rows, as_of, self.state.interval_seconds, elapsed)
             else:
@@ -152,6 +167,7 @@ class Tick:
         self.state.last_error = ""
         DURATION.observe(self.state.duration_seconds)
         COMPUTED.inc(computed)
+        COMPUTED_WORKFLOWS.inc(moved)
         return as_of
 
     def _pace(self, duration: float) -> None:
@@ -166,11 +182,14 @@ class Tick:
         self, tx: Connection, heads: dict[UUID, TrustHead], as_of: datetime
     ) -> list[TrustRow]:
         fleets = await store.sum_fleets(tx)
-        tenants = {DEFAULT_TENANT, *heads, *fleets}
+        workflows = await runs.sum_workflows(tx)
+        tenants = {DEFAULT_TENANT, *heads, *fleets, *workflows}
         worst = await store.list_worst(tx, tenants)
         rows = []
         for tenant in sorted(tenants):
-            sums = fleets.get(tenant, FleetSums())
+            sums = replace(
+                fleets.get(tenant, FleetSums()), workflows=workflows.get(tenant, WorkflowSums())
+            )
             trust = score_fleet(sums, self._settings)
             summary = _summary(trust, sums, worst[tenant], self._settings)
             rows.append(_row(tenant, trust, summary, heads.get(tenant), as_of))
@@ -208,6 +227,7 @@ def _summary(
             "measured": sums.measured,
             "idle": sums.idle,
             "silent": sums.silent,
+            "workflows": asdict(sums.workflows),
             "bands": {band.value: count for band, count in sums.bands.items()},
             "cost_nano_usd": sums.cost_nano_usd,
             "input_tokens": sums.input_tokens,
