@@ -9,16 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca_server.domain import agent_changes, agents
-from orca_server.domain.agent_changes import Change
-from orca_server.domain.agent_checks import (
-    Violations,
-    check_content,
-    check_identity,
-    is_plain_secret,
-    url_problem,
-)
+from orca_server.domain import agents
+from orca_server.domain.agent_checks import check_content, check_identity, is_plain_secret
 from orca_server.domain.agents import (
+    UPDATABLE,
     Agent,
     AgentState,
     Content,
@@ -27,9 +21,12 @@ from orca_server.domain.agents import (
     Source,
     Tool,
 )
+from orca_server.domain.checks import Violations, url_problem
 from orca_server.domain.errors import Conflict, InvalidRequest, NotAllowedNow, OrcaError
+from orca_server.domain.etags import check_etag, etag
 from orca_server.domain.ids import uuid7
-from orca_server.runtime.agent_ids import new_agent_id
+from orca_server.domain.update_masks import Change, apply, read_mask
+from orca_server.runtime.new_ids import new_id
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -123,12 +120,12 @@ def test_retiring_an_agent_whose_stay_is_over_does_not_bring_it_back_into_the_me
 
 def test_an_etag_belongs_to_one_version_of_one_agent() -> None:
     one = agent()
-    assert agents.etag(one.id, 1) != agents.etag(one.id, 2)
-    assert agents.etag(one.id, 1) != agents.etag(UUID(int=8), 1)
-    agents.check_etag(one, "")
-    agents.check_etag(one, agents.etag(one.id, one.revision))
+    assert etag(one.id, 1) != etag(one.id, 2)
+    assert etag(one.id, 1) != etag(UUID(int=8), 1)
+    check_etag("agent", one.id, one.revision, "")
+    check_etag("agent", one.id, one.revision, etag(one.id, one.revision))
     with pytest.raises(Conflict) as caught:
-        agents.check_etag(one, agents.etag(one.id, 2))
+        check_etag("agent", one.id, one.revision, etag(one.id, 2))
     assert caught.value.reason == "ETAG_MISMATCH"
 
 
@@ -361,12 +358,12 @@ READ_ONLY = {"state", "source", "trust_level"}
     ],
 )
 def test_masks(paths: list[str], changes: list[Change], identity: list[str]) -> None:
-    assert agent_changes.read_mask(paths, READ_ONLY) == (changes, identity)
+    assert read_mask(UPDATABLE, paths, READ_ONLY) == (changes, identity)
 
 
 def test_a_star_means_every_field_that_can_change() -> None:
-    changes, _ = agent_changes.read_mask(["*"], READ_ONLY)
-    assert {change.field for change in changes} == set(agent_changes.MUTABLE)
+    changes, _ = read_mask(UPDATABLE, ["*"], READ_ONLY)
+    assert {change.field for change in changes} == set(UPDATABLE.mutable)
 
 
 @pytest.mark.parametrize(
@@ -382,7 +379,7 @@ def test_a_star_means_every_field_that_can_change() -> None:
 )
 def test_masks_that_are_refused(paths: list[str], reason: str, fields: list[str]) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        agent_changes.read_mask(paths, READ_ONLY)
+        read_mask(UPDATABLE, paths, READ_ONLY)
     assert caught.value.reason == reason
     assert [one.field for one in caught.value.violations] == fields
 
@@ -415,15 +412,15 @@ OLD = Content(owner="a", labels={"x": "1", "y": "2"}, endpoint=Endpoint(command=
     ],
 )
 def test_applying_changes(new: Content, changes: list[Change], expected: Content) -> None:
-    assert agent_changes.apply(OLD, new, changes) == expected
+    assert apply(UPDATABLE, OLD, new, changes) == expected
 
 
 @given(st.lists(st.text(max_size=30), max_size=8))
 def test_no_mask_is_more_than_refused(paths: list[str]) -> None:
     reason = ""
     try:
-        changes, _ = agent_changes.read_mask(paths, READ_ONLY)
-        agent_changes.apply(OLD, Content(), changes)
+        changes, _ = read_mask(UPDATABLE, paths, READ_ONLY)
+        apply(UPDATABLE, OLD, Content(), changes)
     except OrcaError as error:
         reason = error.reason
     assert reason in ("", "FIELD_INVALID", "FIELD_IMMUTABLE")
@@ -450,5 +447,5 @@ def test_each_id_is_greater_than_the_one_before_whatever_clock_and_chance_say(
 
 
 def test_ids_of_one_process_are_in_the_order_of_their_making() -> None:
-    made = [new_agent_id() for _ in range(10_000)]
+    made = [new_id() for _ in range(10_000)]
     assert made == sorted(set(made))

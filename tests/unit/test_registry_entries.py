@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca_server.domain import inventory
-from orca_server.domain.agent_checks import Violations, check_content
+from orca_server.domain.agent_checks import check_content
 from orca_server.domain.agents import Agent, AgentState, Content, Endpoint, Source, Tool
+from orca_server.domain.checks import Violations
 from orca_server.domain.errors import InvalidRequest
 from orca_server.domain.registry_entries import MAX_BYTES, Entries, Entry, parse
 from orca_server.domain.stamps import Stamp, published_at, read_stamp, version_key

@@ -1,13 +1,13 @@
 """Agents: what is said of one, the states it passes through, and who may say what."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from orca_server.domain.errors import Conflict, NotAllowedNow
+from orca_server.domain.errors import NotAllowedNow
+from orca_server.domain.update_masks import Updatable
 
 # An agent that left the fleet stays in its means for this long, so that setting it aside
 # never raises a score.
@@ -97,6 +97,24 @@ class Content:
 
 
 CONTENT_FIELDS = tuple(one.name for one in fields(Content))
+UPDATABLE = Updatable(
+    mutable={
+        "display_name": "display_name",
+        "description": "description",
+        "owner": "owner",
+        "version": "version",
+        "endpoint": "endpoint",
+        "capabilities": "capabilities",
+        "tools": "tools",
+        "labels": "labels",
+        "criticality": "criticality",
+        "heartbeat_interval_seconds": "heartbeat_interval_seconds",
+        "latency_limit_ms": "latency_limit_us",
+    },
+    identity=("id", "type", "name"),
+    parts={"endpoint": ("url", "command", "args", "env")},
+)
+"""What an update of an agent may speak of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +138,6 @@ class Agent:
     counted_until: datetime | None = None
     import_stamp: str = ""
     revision: int = 1
-
-
-def etag(agent_id: UUID, revision: int) -> str:
-    """The tag of one version of an agent: 16 hexadecimal digits."""
-    return hashlib.sha256(f"{agent_id}:{revision}".encode()).hexdigest()[:16]
-
-
-def check_etag(agent: Agent, given: str) -> None:
-    """Refuses a write that was prepared from another version; an empty tag fits any.
-
-    Raises:
-        Conflict: If the tag is not the agent's (`ETAG_MISMATCH`).
-    """
-    if given and given != etag(agent.id, agent.revision):
-        raise Conflict(
-            "ETAG_MISMATCH",
-            f"Agent '{agent.id}' changed since it was read; get it and retry.",
-            {"agent_id": str(agent.id)},
-        )
 
 
 def suspend(agent: Agent, now: datetime) -> Agent:

@@ -10,16 +10,12 @@ from orca_server.domain.agent_checks import (
     MAX_CAPABILITIES,
     MAX_COMMAND,
     MAX_ENV,
-    MAX_LABEL_VALUE,
     MAX_LONG,
-    MAX_NAME,
-    MAX_SHORT,
     MAX_TOOLS,
     MAX_TOOLS_BYTES,
-    MAX_URL,
-    url_problem,
 )
 from orca_server.domain.agents import Endpoint, Tool
+from orca_server.domain.checks import MAX_LABEL_VALUE, MAX_NAME, MAX_SHORT, MAX_URL, url_problem
 
 _UNKEPT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _LINES = re.compile(r"[\t\r\n]+")

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from orca_server.domain import agents
-from orca_server.domain.agent_checks import MAX_LABELS
 from orca_server.domain.agents import Agent, AgentState, Source
+from orca_server.domain.checks import MAX_LABELS
 from orca_server.domain.registry_entries import Entries, Entry, Refused
 from orca_server.domain.registry_file import AGENT_TYPE, OPTIONAL_FIELDS, FileServer
 from orca_server.domain.stamps import read_stamp

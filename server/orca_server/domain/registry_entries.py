@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orca_server.domain import docker_entry, documents, official_entry
-from orca_server.domain.agent_checks import Violations, check_content, name_problem
+from orca_server.domain.agent_checks import check_content
 from orca_server.domain.agents import Content
+from orca_server.domain.checks import Violations, name_problem
 from orca_server.domain.documents import Unreadable
 from orca_server.domain.entry_values import mapping, text
 from orca_server.domain.errors import InvalidRequest

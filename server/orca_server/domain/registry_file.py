@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orca_server.domain import documents
-from orca_server.domain.agent_checks import Violations, check_content, name_problem
+from orca_server.domain.agent_checks import check_content
 from orca_server.domain.agents import Content, Criticality, Endpoint
+from orca_server.domain.checks import Violations, name_problem
 from orca_server.domain.documents import Path, Unreadable, dotted
 from orca_server.domain.errors import FieldViolation, NotAllowedNow
 

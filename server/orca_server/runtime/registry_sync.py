@@ -20,8 +20,8 @@ from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.errors import Conflict, NotAllowedNow
 from orca_server.domain.inventory import Plan, plan_sync
 from orca_server.domain.registry_file import AGENT_TYPE, FileServer, parse
-from orca_server.runtime.agent_ids import new_agent_id
 from orca_server.runtime.jobs import repeat
+from orca_server.runtime.new_ids import new_id
 from orca_server.store import agents as store
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection, Database, unavailable
@@ -171,7 +171,7 @@ class RegistrySync:
             names = [server.name for server in servers]
             named = await store.lock_named_agents(tx, self._tenant_id, AGENT_TYPE, names)
             of_file = await store.lock_file_agents(tx, self._tenant_id, AGENT_TYPE)
-            plan = plan_sync(servers, [*named, *of_file], now, new_agent_id)
+            plan = plan_sync(servers, [*named, *of_file], now, new_id)
             if not validate_only:
                 await write_plan(tx, author, ACTION, plan)
         return plan, now

@@ -20,13 +20,14 @@ from orca_server.domain.errors import (
     NotAllowedNow,
     invalid_fields,
 )
-from orca_server.runtime.agent_ids import new_agent_id
+from orca_server.domain.etags import check_etag
 from orca_server.runtime.agent_reads import AgentReads
+from orca_server.runtime.new_ids import new_id
 from orca_server.services import agent_requests, page_token
-from orca_server.services.agent_requests import AgentUpdate, NewAgent, author_of
+from orca_server.services.agent_requests import AgentUpdate, NewAgent
 from orca_server.services.authentication import current_caller
 from orca_server.services.convert_agents import agent_to_proto
-from orca_server.services.requests import read_page_size
+from orca_server.services.requests import author_of, read_id, read_order, read_page_size
 from orca_server.store import agents as store
 from orca_server.store.agents import Taken
 from orca_server.store.database import Connection, Database, Record
@@ -70,7 +71,7 @@ class AgentServicer:
 
     async def GetAgent(self, request: service_pb.GetAgentRequest, context: Context) -> pb.Agent:
         """One agent."""
-        agent_id = agent_requests.read_target(request.id)
+        agent_id = read_id("id", request.id)
         return agent_to_proto(await self._reads.get(current_caller().tenant_id, agent_id))
 
     async def ListAgents(
@@ -79,7 +80,7 @@ class AgentServicer:
         """A page of agents; fewer than asked for if they are large."""
         limit = read_page_size(request.page_size, default=MOST_AGENTS, most=MOST_AGENTS)
         condition = filtering.parse(request.filter)
-        order = agent_requests.read_order(request.order_by)
+        order = read_order(request.order_by, ORDERS)
         catalog = request.show_catalog
         query = f"agents|{request.filter}|{order}|{catalog}"
         parts = 2 if ORDERS[order].column else 1
@@ -111,7 +112,7 @@ class AgentServicer:
 
     async def DeleteAgent(self, request: service_pb.DeleteAgentRequest, context: Context) -> Empty:
         """Removes an agent that never reported."""
-        agent_id = agent_requests.read_target(request.id, request.reason)
+        agent_id = read_id("id", request.id, request.reason)
         author = author_of(current_caller(), request.reason)
         async with self._db.connection() as connection:
             # Without a lock first, so that a hopeless request never holds up ingest.
@@ -120,7 +121,7 @@ class AgentServicer:
                 raise _has_history(agent_id)
         async with self._db.transaction() as tx:
             agent = await store.lock_for_deletion(tx, author.tenant_id, agent_id)
-            agents.check_etag(agent, request.etag)
+            check_etag("agent", agent.id, agent.revision, request.etag)
             if not await store.delete_agent(tx, author, agent):
                 raise _has_history(agent_id)
         return Empty()
@@ -167,11 +168,11 @@ class AgentServicer:
     async def _change_state(
         self, request: StateRequest, action: str, transition: Transition
     ) -> pb.Agent:
-        agent_id = agent_requests.read_target(request.id, request.reason)
+        agent_id = read_id("id", request.id, request.reason)
         author = author_of(current_caller(), request.reason)
         async with self._db.transaction() as tx:
             agent, now = await store.lock_agent(tx, author.tenant_id, agent_id)
-            agents.check_etag(agent, request.etag)
+            check_etag("agent", agent.id, agent.revision, request.etag)
             await store.save_agents(tx, author, action, [(agent, transition(agent, now))])
             row = await store.get_agent(tx, author.tenant_id, agent_id)
         return agent_to_proto(row)
@@ -199,7 +200,7 @@ async def _created_before(tx: Connection, new: NewAgent) -> UUID | None:
 
 async def _create(tx: Connection, new: NewAgent) -> UUID:
     agent = Agent(
-        id=new_agent_id(),
+        id=new_id(),
         type=new.type,
         name=new.name,
         state=AgentState.ACTIVE,
@@ -227,7 +228,7 @@ async def _upsert(tx: Connection, update: AgentUpdate) -> UUID:
         if agent is None:
             raise store.inventory_changed(1)
     agent_requests.check_binding(update.caller, agent.id, agent.type, agent.name)
-    agents.check_etag(agent, update.etag)
+    check_etag("agent", agent.id, agent.revision, update.etag)
     if agent.state is AgentState.RETIRED:
         raise _retired(agent.id, agent.type, agent.name)
     content = agent_requests.changed_content(update, agent)
@@ -254,7 +255,7 @@ async def _locked(tx: Connection, update: AgentUpdate) -> Agent | None:
 def _missing(update: AgentUpdate) -> Agent:
     """The agent that an update creates."""
     agent = Agent(
-        id=new_agent_id(),
+        id=new_id(),
         type=update.type,
         name=update.name,
         state=AgentState.ACTIVE,

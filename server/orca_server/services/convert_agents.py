@@ -11,8 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from orca.v1 import agent_pb2 as pb
 from orca.v1 import trust_pb2
-from orca_server.domain.agent_checks import LATENCY_LIMIT_MS, Violations, check_range
-from orca_server.domain.agents import Content, Criticality, Endpoint, Tool, etag
+from orca_server.domain.agent_checks import LATENCY_LIMIT_MS
+from orca_server.domain.agents import Content, Criticality, Endpoint, Tool
+from orca_server.domain.checks import Violations, check_range
+from orca_server.domain.etags import etag
 from orca_server.domain.numbers import PPB
 from orca_server.services.convert_trust import STATES as TRUST_STATES
 from orca_server.store.database import Record

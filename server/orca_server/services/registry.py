@@ -8,15 +8,15 @@ from grpc.aio import ServicerContext
 
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1 import system_service_pb2
-from orca_server.domain.agent_checks import Violations, check_reason
+from orca_server.domain.checks import Violations, check_reason
 from orca_server.domain.errors import NotAllowedNow
 from orca_server.domain.inventory import Plan, plan_import
 from orca_server.domain.registry_entries import Refused, parse
 from orca_server.domain.registry_file import AGENT_TYPE
-from orca_server.runtime.agent_ids import new_agent_id
+from orca_server.runtime.new_ids import new_id
 from orca_server.runtime.registry_sync import RegistrySync, write_plan
-from orca_server.services.agent_requests import author_of
 from orca_server.services.authentication import current_caller
+from orca_server.services.requests import author_of
 from orca_server.store import agents as store
 from orca_server.store.database import Database
 
@@ -70,7 +70,7 @@ class RegistryServicer:
         async with self._db.transaction() as tx:
             await store.lock_inventory(tx, author.tenant_id)
             current = await store.lock_named_agents(tx, author.tenant_id, AGENT_TYPE, names)
-            plan = plan_import(entries, current, new_agent_id)
+            plan = plan_import(entries, current, new_id)
             if not request.validate_only:
                 await write_plan(tx, author, ACTION, plan)
         return _import_response(plan, validate_only=request.validate_only)

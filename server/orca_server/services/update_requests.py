@@ -1,0 +1,71 @@
+"""What requests to update a resource have in common: masks, rights, and what stays as it is."""
+
+from collections.abc import Iterable, Sequence
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+
+from orca_server.domain import update_masks
+from orca_server.domain.access import Caller
+from orca_server.domain.errors import FieldViolation, PermissionDenied
+from orca_server.domain.update_masks import Change, Updatable
+
+
+def output_only(resource: Message, fields: Updatable) -> frozenset[str]:
+    """The fields of a resource that only the server writes."""
+    written = {*fields.mutable, *fields.identity, "etag"}
+    return frozenset(
+        field.name for field in resource.DESCRIPTOR.fields if field.name not in written
+    )
+
+
+def changes_of(
+    resource: Message, mask: FieldMask, fields: Updatable
+) -> tuple[Sequence[Change], Sequence[str]]:
+    """What is to change, without a mask what is populated; and the identity fields of the mask.
+
+    Raises:
+        InvalidRequest: As `update_masks.read_mask` does.
+    """
+    if mask.paths:
+        return update_masks.read_mask(fields, mask.paths, output_only(resource, fields))
+    populated = [field.name for field, _ in resource.ListFields()]
+    return [Change(name) for name in populated if name in fields.mutable], ()
+
+
+def check_rights(
+    caller: Caller, changes: Iterable[Change], *, scope: str, reported: frozenset[str]
+) -> None:
+    """Lets callers without the scope of operators say only what a tool or agent says itself.
+
+    Raises:
+        PermissionDenied: If they would say more (`FIELD_NOT_ALLOWED`).
+    """
+    if caller.may(scope):
+        return
+    refused = sorted({change.field for change in changes} - reported)
+    if refused:
+        raise PermissionDenied(
+            "FIELD_NOT_ALLOWED",
+            f"Role '{caller.role}' may not change '{refused[0]}'; an operator may.",
+            {"fields": ",".join(refused), "role": caller.role, "scope": scope},
+        )
+
+
+def check_identity_stays(
+    prefix: str, named: Sequence[str], fields: Iterable[tuple[str, object, object]]
+) -> None:
+    """Refuses a request that means to change what identifies the resource.
+
+    Args:
+        prefix: Of the resource's fields in the request, such as `agent.`.
+        named: Identity fields that the mask names.
+        fields: Name of each identity field, what the request says, and what it is.
+
+    Raises:
+        InvalidRequest: If one would change (`FIELD_IMMUTABLE`).
+    """
+    for name, given, current in fields:
+        if given != current and (given or name in named):
+            message = f"is '{current}' and cannot be changed"
+            raise update_masks.immutable([FieldViolation(prefix + name, "IMMUTABLE", message)])
