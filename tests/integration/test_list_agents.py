@@ -18,8 +18,8 @@ from orca_server.app import Addresses
 from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.filtering import parse
 from orca_server.services import page_token
-from orca_server.store import agents as store
-from orca_server.store import filter_sql
+from orca_server.store.filter_sql import Query, fetch_page, page_of, total_of
+from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
 from tests.inventory import INVALID, UNKNOWN, create, refused, sql, wrong_fields
 from tests.serving import info_of
 
@@ -278,10 +278,10 @@ FORGED = ["", "x", "\0", "\ud800", "9" * 30, "infinity"]
 
 
 async def test_forged_keys_are_refused_or_harmless(agents_stub: AgentServiceStub) -> None:
-    for order in filter_sql.ORDERS:
+    for order in AGENTS.orders:
         for key in FORGED:
             parts = [key] if order.startswith("id") else [key, UNKNOWN]
-            token = page_token.issue(f"agents||{order}|False", parts)
+            token = page_token.issue(f"agents.id||{order}|{WITHOUT_CATALOG}", parts)
             request = pb.ListAgentsRequest(order_by=order, page_token=token)
             outcome = "PAGE_TOKEN_INVALID"
             try:
@@ -353,15 +353,10 @@ async def test_a_page_takes_two_statements_whatever_its_size(
     counts = []
     for limit in (1, 100):
         counting: Any = CountingConnection(sql)
-        rows, total = await store.list_agents(
-            counting,
-            DEFAULT_TENANT,
-            parse("labels.a = b AND NOT trust_level < 1"),
-            filter_sql.ORDERS["name"],
-            (),
-            catalog=False,
-            limit=limit,
-        )
+        condition = parse("labels.a = b AND NOT trust_level < 1")
+        query = Query(DEFAULT_TENANT, condition, WITHOUT_CATALOG)
+        order = AGENTS.orders["name"]
+        rows, total = await fetch_page(counting, AGENTS, query, order, (), limit)
         assert (len(rows), total) == (limit, 100)
         counts.append(counting.count)
     assert counts == [2, 2]
@@ -371,14 +366,9 @@ async def plan_of(sql: Any, **query: Any) -> str:
     """The plan of a page, with an order of its own or by id."""
     order = query.pop("order", "id")
     after = query.pop("after", ())
-    page = filter_sql.agents_page(
-        DEFAULT_TENANT,
-        parse(query.pop("filter", "")),
-        filter_sql.ORDERS[order],
-        after,
-        catalog=query.pop("catalog", False),
-        limit=51,
-    )
+    restriction = "" if query.pop("catalog", False) else WITHOUT_CATALOG
+    asked = Query(DEFAULT_TENANT, parse(query.pop("filter", "")), restriction)
+    page = page_of(AGENTS, asked, AGENTS.orders[order], after, 51)
     (line,) = await sql.fetchrow(f"EXPLAIN (FORMAT JSON) {page.text}", *page.parameters)
     return json.dumps(json.loads(line))
 
@@ -405,7 +395,7 @@ async def test_pages_of_a_large_inventory_use_an_index(sql: Any, server: Any) ->
         assert index in plan, plan
         assert '"Sort"' not in plan or "Incremental Sort" in plan, plan
         assert '"Seq Scan", "Parent Relationship": "Outer", "Parallel' not in plan
-    count = filter_sql.agents_total(DEFAULT_TENANT, None, catalog=False)
+    count = total_of(AGENTS, Query(DEFAULT_TENANT, None, WITHOUT_CATALOG))
     (line,) = await sql.fetchrow(f"EXPLAIN (FORMAT JSON) {count.text}", *count.parameters)
     assert "agent_trust" not in json.dumps(json.loads(line))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca_server.domain.errors import InvalidRequest
-from orca_server.domain.filter_fields import AGENT_FIELDS, Kind
+from orca_server.domain.filter_fields import AGENT_FIELDS, WORKFLOW_FIELDS, Kind
 from orca_server.domain.filtering import (
     And,
     Comparison,
@@ -21,7 +21,8 @@ from orca_server.domain.filtering import (
     Pattern,
     parse,
 )
-from orca_server.store.filter_sql import COLUMNS
+from orca_server.store.filter_sql import Listing
+from orca_server.store.listings import AGENTS, WORKFLOWS
 
 TENANT = UUID(int=1)
 
@@ -151,9 +152,42 @@ def test_an_unknown_field_is_named_with_those_that_are_known() -> None:
     assert all(name in caught.value.message for name in AGENT_FIELDS)
 
 
-def test_every_field_has_a_column_and_every_column_a_field() -> None:
-    assert set(COLUMNS) == set(AGENT_FIELDS)
-    assert all(field.choices for field in AGENT_FIELDS.values() if field.kind is Kind.CHOICE)
+@pytest.mark.parametrize("listing", [AGENTS, WORKFLOWS], ids=lambda listing: listing.id)
+def test_every_field_has_a_column_and_every_column_a_field(listing: Listing) -> None:
+    assert set(listing.columns) == set(listing.fields)
+    assert all(field.choices for field in listing.fields.values() if field.kind is Kind.CHOICE)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('type = "mcp"', "unknown field 'type'"),
+        ("freshness = GONE", "'GONE' is none of FRESH, STALE, UNMEASURED"),
+        ("last_outcome = broken", "'broken' is none of SUCCEEDED, FAILED, CANCELLED"),
+        ("state = SUSPENDED", "'SUSPENDED' is none of ACTIVE, PAUSED, RETIRED"),
+    ],
+)
+def test_workflows_have_fields_of_their_own(text: str, told: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(told)):
+        parse(text, WORKFLOW_FIELDS)
+    assert parse('provider = "n8n" AND freshness = STALE', WORKFLOW_FIELDS) == And(
+        (equals("provider", "n8n"), Comparison("freshness", "", "=", "STALE"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "listing"), [("agent_service", AGENTS), ("workflow_service", WORKFLOWS)]
+)
+def test_the_contract_names_every_field_and_order(service: str, listing: Listing) -> None:
+    proto = Path(__file__).parents[2] / "proto" / "orca" / "v1" / f"{service}.proto"
+    text = " ".join(line.strip().removeprefix("// ") for line in proto.read_text().splitlines())
+    filters = text.partition("AIP-160 filter over ")[2].partition(";")[0]
+    named = {each.partition(".")[0] for each in re.findall(r"`([a-z_.A-Z]+)`", filters)}
+    assert named == set(listing.fields)
+    orders = text.partition("`id` (default)")[2].partition("each")[0]
+    assert {"id", *re.findall(r"`([a-z_]+)`", orders)} == {
+        name for name in listing.orders if " " not in name
+    }
 
 
 TOKENS = st.sampled_from(

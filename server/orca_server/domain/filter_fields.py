@@ -55,3 +55,21 @@ AGENT_FIELDS: Mapping[str, Field] = {
     "created_at": Field(Kind.TIME),
     "updated_at": Field(Kind.TIME),
 }
+
+WORKFLOW_FIELDS: Mapping[str, Field] = {
+    "id": Field(Kind.ID),
+    "provider": Field(Kind.TEXT),
+    "name": Field(Kind.TEXT),
+    "display_name": Field(Kind.TEXT),
+    "external_id": Field(Kind.TEXT),
+    "state": Field(Kind.CHOICE, ("ACTIVE", "PAUSED", "RETIRED"), "STATE_"),
+    "owner": Field(Kind.TEXT),
+    "labels": Field(Kind.LABELS),
+    "freshness": Field(Kind.CHOICE, ("FRESH", "STALE", "UNMEASURED"), "FRESHNESS_"),
+    "last_event_at": Field(Kind.TIME),
+    "last_run_at": Field(Kind.TIME),
+    "last_success_at": Field(Kind.TIME),
+    "last_outcome": Field(Kind.CHOICE, ("SUCCEEDED", "FAILED", "CANCELLED")),
+    "created_at": Field(Kind.TIME),
+    "updated_at": Field(Kind.TIME),
+}

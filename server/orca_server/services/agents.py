@@ -1,6 +1,5 @@
 """The inventory's methods of AgentService: create, read, update, delete, and change of state."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,7 +10,7 @@ from grpc.aio import ServicerContext
 
 from orca.v1 import agent_pb2 as pb
 from orca.v1 import agent_service_pb2 as service_pb
-from orca_server.domain import agents, filtering
+from orca_server.domain import agents
 from orca_server.domain.agents import Agent, AgentState, Source
 from orca_server.domain.errors import (
     AlreadyExists,
@@ -23,21 +22,16 @@ from orca_server.domain.errors import (
 from orca_server.domain.etags import check_etag
 from orca_server.runtime.agent_reads import AgentReads
 from orca_server.runtime.new_ids import new_id
-from orca_server.services import agent_requests, page_token
+from orca_server.services import agent_requests
 from orca_server.services.agent_requests import AgentUpdate, NewAgent
 from orca_server.services.authentication import current_caller
 from orca_server.services.convert_agents import agent_to_proto
-from orca_server.services.requests import author_of, read_id, read_order, read_page_size
+from orca_server.services.pages import fitting, read_page
+from orca_server.services.requests import author_of, read_id
 from orca_server.store import agents as store
 from orca_server.store.agents import Taken
-from orca_server.store.database import Connection, Database, Record
-from orca_server.store.filter_sql import ORDERS
-
-MOST_AGENTS = 5000
-# A reply must stay below the 16 MiB of a message, also when it is written as JSON.
-MOST_REPLY_BYTES = 6 * 2**20
-# Agents that are converted before others get the event loop.
-CHUNK = 200
+from orca_server.store.database import Connection, Database
+from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
 
 Context = ServicerContext[Any, Any]
 Transition = Callable[[Agent, datetime], Agent]
@@ -78,27 +72,11 @@ class AgentServicer:
         self, request: service_pb.ListAgentsRequest, context: Context
     ) -> service_pb.ListAgentsResponse:
         """A page of agents; fewer than asked for if they are large."""
-        limit = read_page_size(request.page_size, default=MOST_AGENTS, most=MOST_AGENTS)
-        condition = filtering.parse(request.filter)
-        order = read_order(request.order_by, ORDERS)
-        catalog = request.show_catalog
-        query = f"agents|{request.filter}|{order}|{catalog}"
-        parts = 2 if ORDERS[order].column else 1
-        after = page_token.redeem(query, request.page_token, parts=parts) or ()
-        async with self._db.connection() as connection:
-            rows, total = await store.list_agents(
-                connection,
-                current_caller().tenant_id,
-                condition,
-                ORDERS[order],
-                after,
-                catalog=catalog,
-                limit=limit + 1,
-            )
-        page = await _fitting(rows[:limit])
-        more = len(rows) > len(page)
-        token = page_token.issue(query, _key(order, rows[len(page) - 1])) if more else ""
-        return service_pb.ListAgentsResponse(agents=page, next_page_token=token, total_size=total)
+        restriction = "" if request.show_catalog else WITHOUT_CATALOG
+        page = await read_page(self._db, AGENTS, request, agent_to_proto, restriction=restriction)
+        return service_pb.ListAgentsResponse(
+            agents=page.resources, next_page_token=page.next_token, total_size=page.total
+        )
 
     async def UpdateAgent(
         self, request: service_pb.UpdateAgentRequest, context: Context
@@ -133,7 +111,7 @@ class AgentServicer:
         ids = agent_requests.read_ids(request.ids)
         async with self._db.connection() as connection:
             rows = await store.get_agents(connection, current_caller().tenant_id, ids)
-        page = await _fitting(rows)
+        page = await fitting(rows, agent_to_proto)
         if len(page) < len(rows):
             message = f"the agents are too large for one reply; ask for {len(page)} at a time"
             raise invalid_fields([FieldViolation("ids", "TOO_MANY", message)])
@@ -271,37 +249,6 @@ def _missing(update: AgentUpdate) -> Agent:
             {"agent": who},
         )
     return agent
-
-
-async def _fitting(rows: list[Record]) -> list[pb.Agent]:
-    """The first agents that fit into a reply together, at least one."""
-    page: list[pb.Agent] = []
-    size = 0
-    for index, row in enumerate(rows):
-        agent = agent_to_proto(row)
-        size += agent.ByteSize()
-        if page and size > MOST_REPLY_BYTES:
-            break
-        page.append(agent)
-        if index % CHUNK == CHUNK - 1:
-            await asyncio.sleep(0)
-    return page
-
-
-def _key(order: str, row: Record) -> list[str]:
-    """The place of a row in an order."""
-    match order.removesuffix(" desc"):
-        case "id":
-            return [str(row["id"])]
-        case "trust_level" if row["trust_ppb"] is None:
-            first = "-1" if order.endswith(" desc") else "2000000000"
-        case "trust_level":
-            first = str(row["trust_ppb"])
-        case "name":
-            first = row["name"]
-        case column:
-            first = row[column].isoformat()
-    return [first, str(row["id"])]
 
 
 def _taken(holder: Taken) -> AlreadyExists:

@@ -3,11 +3,9 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf import json_format
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from orca.v1 import agent_pb2 as pb
 from orca.v1 import trust_pb2
@@ -17,10 +15,10 @@ from orca_server.domain.checks import Violations, check_range
 from orca_server.domain.etags import etag
 from orca_server.domain.numbers import PPB
 from orca_server.services.convert_trust import STATES as TRUST_STATES
+from orca_server.services.timestamps import timestamp
 from orca_server.store.database import Record
-from orca_server.store.filter_sql import DEGRADED_PPB, HEALTHY_PPB
+from orca_server.store.listings import DEGRADED_PPB, HEALTHY_PPB
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES = {name.removeprefix("STATE_"): value for name, value in pb.Agent.State.items()}
 _CRITICALITIES = {
     name.removeprefix("CRITICALITY_").lower(): value for name, value in pb.Agent.Criticality.items()
@@ -49,8 +47,8 @@ def agent_to_proto(row: Record) -> pb.Agent:
         criticality=_CRITICALITIES[row["criticality"]],
         heartbeat_interval_seconds=row["heartbeat_interval_seconds"],
         etag=etag(row["id"], row["revision"]),
-        created_at=_timestamp(row["created_at"]),
-        updated_at=_timestamp(row["updated_at"]),
+        created_at=timestamp(row["created_at"]),
+        updated_at=timestamp(row["updated_at"]),
         trust_state=trust_pb2.TRUST_STATE_UNMEASURED,
     )
     if row["latency_limit_us"] is not None:
@@ -69,7 +67,7 @@ def agent_to_proto(row: Record) -> pb.Agent:
 def _add_trust(agent: pb.Agent, row: Record) -> None:
     """What the tick wrote of it."""
     agent.trust_state = TRUST_STATES[row["trust_state"]]
-    agent.trust_as_of.CopyFrom(_timestamp(row["trust_as_of"]))
+    agent.trust_as_of.CopyFrom(timestamp(row["trust_as_of"]))
     agent.operations = row["operations"]
     agent.errors = row["errors"]
     agent.violations = row["violations"]
@@ -77,7 +75,7 @@ def _add_trust(agent: pb.Agent, row: Record) -> None:
     agent.input_tokens = row["input_tokens"]
     agent.output_tokens = row["output_tokens"]
     if row["last_seen_at"] is not None:
-        agent.last_seen_at.CopyFrom(_timestamp(row["last_seen_at"]))
+        agent.last_seen_at.CopyFrom(timestamp(row["last_seen_at"]))
     if row["trust_ppb"] is not None:
         agent.trust_ppb = row["trust_ppb"]
         agent.trust_level = row["trust_ppb"] / PPB
@@ -90,11 +88,6 @@ def _health(ppb: int) -> pb.Agent.Health.ValueType:
     if ppb >= HEALTHY_PPB:
         return pb.Agent.HEALTH_HEALTHY
     return pb.Agent.HEALTH_DEGRADED if ppb >= DEGRADED_PPB else pb.Agent.HEALTH_CRITICAL
-
-
-def _timestamp(at: datetime) -> Timestamp:
-    since = at - _EPOCH  # FromDatetime() takes four times as long
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def _tool_to_proto(found: Mapping[str, Any]) -> pb.AgentTool:

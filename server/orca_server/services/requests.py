@@ -8,7 +8,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from orca_server.domain.access import Caller
 from orca_server.domain.checks import Violations, check_reason
-from orca_server.domain.errors import FieldViolation, InvalidRequest, invalid_fields
+from orca_server.domain.errors import (
+    FieldViolation,
+    InvalidRequest,
+    PermissionDenied,
+    invalid_fields,
+)
 from orca_server.store.audit import Author
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,6 +23,20 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 def author_of(caller: Caller, reason: str) -> Author:
     """Who acts, for the audit log."""
     return Author(caller.tenant_id, caller.subject, reason)
+
+
+def check_unbound(caller: Caller) -> None:
+    """Refuses a caller whose token is bound to agents: workflows and their events are of none.
+
+    Raises:
+        PermissionDenied: `AGENT_NOT_ALLOWED`.
+    """
+    if caller.agents is not None:
+        raise PermissionDenied(
+            "AGENT_NOT_ALLOWED",
+            "This token is bound to agents; what is said of workflows needs one that is not.",
+            {"subject": caller.subject},
+        )
 
 
 def note_id(violations: Violations, field: str, text: str) -> UUID | None:

@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from orca_server.domain import agents as domain
 from orca_server.domain.agents import (
     Agent,
@@ -19,14 +17,13 @@ from orca_server.domain.agents import (
     Source,
     Tool,
 )
-from orca_server.domain.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from orca_server.domain.filtering import Node
-from orca_server.store import audit, filter_sql, trust
+from orca_server.domain.errors import Conflict, NotFound
+from orca_server.store import audit
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection, Record
+from orca_server.store.deletion import standing_still
+from orca_server.store.listings import AGENTS
 from orca_server.store.queries import QUERIES
-
-BUSY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ async def get_agent(db: Connection, tenant_id: UUID, agent_id: UUID) -> Record:
     Raises:
         NotFound: If there is none of this id.
     """
-    row = await db.fetchrow(filter_sql.ONE_AGENT, tenant_id, agent_id)
+    row = await db.fetchrow(AGENTS.one, tenant_id, agent_id)
     if row is None:
         raise agent_missing(agent_id)
     return row
@@ -61,7 +58,7 @@ async def get_agent(db: Connection, tenant_id: UUID, agent_id: UUID) -> Record:
 
 async def find_agents(db: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Record]:
     """Agents with their trust, by id, those that exist."""
-    rows = await db.fetch(filter_sql.SOME_AGENTS, tenant_id, ids)
+    rows = await db.fetch(AGENTS.some, tenant_id, ids)
     return {row["id"]: row for row in rows}
 
 
@@ -76,34 +73,6 @@ async def get_agents(db: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> li
         if one not in by_id:
             raise agent_missing(one)
     return [by_id[one] for one in ids]
-
-
-async def list_agents(
-    db: Connection,
-    tenant_id: UUID,
-    condition: Node | None,
-    order: filter_sql.Order,
-    after: Sequence[str],
-    *,
-    catalog: bool,
-    limit: int,
-) -> tuple[list[Record], int]:
-    """One page of agents, and how many there are on all pages.
-
-    Raises:
-        InvalidRequest: If `after` is no key of this order (`PAGE_TOKEN_INVALID`).
-    """
-    page = filter_sql.agents_page(tenant_id, condition, order, after, catalog=catalog, limit=limit)
-    total = filter_sql.agents_total(tenant_id, condition, catalog=catalog)
-    try:
-        rows = await db.fetch(page.text, *page.parameters)
-    except asyncpg.DataError as error:
-        if not after:
-            raise
-        raise InvalidRequest(
-            "PAGE_TOKEN_INVALID", "page_token is not from this server; start over without it."
-        ) from error
-    return rows, await db.fetchval(total.text, *total.parameters)
 
 
 async def lock_agent(tx: Connection, tenant_id: UUID, agent_id: UUID) -> tuple[Agent, datetime]:
@@ -210,27 +179,14 @@ async def mark(tx: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> None:
 
 
 async def lock_for_deletion(tx: Connection, tenant_id: UUID, agent_id: UUID) -> Agent:
-    """One agent, locked, while nothing can be stored or computed of it until the transaction ends.
-
-    First the tick's lock, for a tick that read the agent before would write its trust after it
-    is gone; then the table, then the row: ingest takes its locks in this order.
+    """One agent, locked, while nothing can be stored or computed of it.
 
     Raises:
         NotFound: If there is none of this id.
         Unavailable: If telemetry is being stored, or the agent written, for more than a moment.
     """
-    await tx.execute(QUERIES["limit_lock_wait"])
-    try:
-        await trust.lock_tick(tx, wait=True)
-        await tx.execute(QUERIES["hold_telemetry"])
+    async with standing_still(tx, QUERIES["hold_telemetry"]):
         return (await lock_agent(tx, tenant_id, agent_id))[0]
-    except asyncpg.LockNotAvailableError as error:
-        raise Unavailable(
-            "DATABASE_UNAVAILABLE",
-            "Telemetry is being stored, or trust computed, without a pause; try again.",
-            {"cause": "a lock could not be had in time"},
-            retry_after_seconds=BUSY_SECONDS,
-        ) from error
 
 
 async def has_history(db: Connection, tenant_id: UUID, agent_id: UUID) -> bool:

@@ -1,52 +1,23 @@
 """Lists as SQL: filter tree, order and keyset -> a statement and its parameters.
 
-The only place that composes SQL text. Every name in it comes from the tables below, every value
-is a parameter. A condition may be NULL where its field has no value; that counts as false, and so
-NOT is written `IS NOT TRUE`.
+The only place that composes SQL text. Every name in it comes from the tables of listings.py,
+every value is a parameter. A condition may be NULL where its field has no value; that counts as
+false, and so NOT is written `IS NOT TRUE`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 from uuid import UUID
 
+import asyncpg
+
+from orca_server.domain.errors import InvalidRequest
+from orca_server.domain.filter_fields import Field, Kind
 from orca_server.domain.filtering import And, Comparison, Node, Not, Or, Pattern, Value
-from orca_server.store.queries import QUERIES
-
-HEALTHY_PPB = 750_000_000
-DEGRADED_PPB = 500_000_000
-
-_PPB = "agent_trust.{} / 1e9::numeric"
-COLUMNS = {
-    "id": "agents.id",
-    "type": "agents.type",
-    "name": "agents.name",
-    "display_name": "agents.display_name",
-    "description": "agents.description",
-    "state": "agents.state",
-    "source": "agents.source",
-    "owner": "agents.owner",
-    "version": "agents.version",
-    "criticality": "upper(agents.criticality)",
-    "labels": "agents.labels",
-    "capabilities": "agents.capabilities",
-    "trust_level": _PPB.format("counted_level_ppb"),
-    "trust_state": "upper(coalesce(agent_trust.state, 'unmeasured'))",
-    "health": (
-        f"CASE WHEN agent_trust.health_ppb >= {HEALTHY_PPB} THEN 'HEALTHY'"
-        f" WHEN agent_trust.health_ppb >= {DEGRADED_PPB} THEN 'DEGRADED'"
-        " WHEN agent_trust.health_ppb IS NOT NULL THEN 'CRITICAL' END"
-    ),
-    "health_score": _PPB.format("health_ppb"),
-    "last_seen_at": "agent_trust.last_seen_at",
-    "operations": "coalesce(agent_trust.operations, 0)",
-    "errors": "coalesce(agent_trust.errors, 0)",
-    "violations": "coalesce(agent_trust.violations, 0)",
-    "created_at": "agents.created_at",
-    "updated_at": "agents.updated_at",
-}
+from orca_server.store.database import Connection, Record
 
 _CASTS: dict[type, str] = {
     Decimal: "numeric",
@@ -63,28 +34,76 @@ class Order:
     Attributes:
         column: Expression that is never NULL; empty: id alone.
         cast: SQL type of the key's parameter, which arrives as text.
+        row: Name of the value in a row of the list.
+        missing: What the expression is, as text, where the row has no value.
     """
 
-    column: str
-    cast: str
+    column: str = ""
+    cast: str = ""
     descending: bool = False
+    row: str = ""
+    missing: str = ""
+
+    @property
+    def parts(self) -> int:
+        """Of how many parts the key of a row consists."""
+        return 2 if self.column else 1
+
+    def key(self, row: Record) -> list[str]:
+        """The place of a row in this order."""
+        last = str(row["id"])
+        if not self.column:
+            return [last]
+        value = row[self.row]
+        if value is None:
+            return [self.missing, last]
+        return [value.isoformat() if isinstance(value, datetime) else str(value), last]
 
 
-# Unmeasured agents come last both ways, so the least trusted ones come first in one of them.
-ORDERS = {
-    "id": Order("", ""),
-    "id desc": Order("", "", descending=True),
-    "name": Order("agents.name", "text"),
-    "name desc": Order("agents.name", "text", descending=True),
-    "created_at": Order("agents.created_at", "timestamptz"),
-    "created_at desc": Order("agents.created_at", "timestamptz", descending=True),
-    "updated_at": Order("agents.updated_at", "timestamptz"),
-    "updated_at desc": Order("agents.updated_at", "timestamptz", descending=True),
-    "trust_level": Order("coalesce(agent_trust.counted_level_ppb, 2000000000)", "integer"),
-    "trust_level desc": Order(
-        "coalesce(agent_trust.counted_level_ppb, -1)", "integer", descending=True
-    ),
-}
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of a resource.
+
+    Attributes:
+        head: Statement that selects the rows of tenant $1, up to the condition on the tenant.
+        count: The same, counting.
+        id: Column of the id.
+        fields: What a filter may ask about.
+        columns: Field -> the expression that holds it.
+        orders: Name of an order -> what it is.
+    """
+
+    head: str
+    count: str
+    id: str
+    fields: Mapping[str, Field]
+    columns: Mapping[str, str]
+    orders: Mapping[str, Order]
+
+    @property
+    def one(self) -> str:
+        """The statement for one row by its id, $2."""
+        return f"{self.head}\n    AND {self.id} = $2"
+
+    @property
+    def some(self) -> str:
+        """The statement for rows by their ids, $2."""
+        return f"{self.head}\n    AND {self.id} = ANY($2::uuid[])"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which rows of a list are asked for.
+
+    Attributes:
+        tenant_id: Whose rows.
+        condition: The filter.
+        restriction: One more condition that holds for all of the list, as SQL without values.
+    """
+
+    tenant_id: UUID
+    condition: Node | None = None
+    restriction: str = ""
 
 
 @dataclass(slots=True)
@@ -104,93 +123,96 @@ class Statement:
         self.text += text
 
 
-_HEAD = QUERIES["list_agents"].rstrip(";")
-_COUNT = QUERIES["count_agents"].rstrip(";")
-ONE_AGENT = f"{_HEAD}\n    AND agents.id = $2"
-SOME_AGENTS = f"{_HEAD}\n    AND agents.id = ANY($2::uuid[])"
+async def fetch_page(
+    db: Connection, listing: Listing, query: Query, order: Order, after: Sequence[str], limit: int
+) -> tuple[list[Record], int]:
+    """One page of a list, and how many rows it has on all pages.
+
+    Raises:
+        InvalidRequest: If `after` is no key of this order (`PAGE_TOKEN_INVALID`).
+    """
+    page, count = page_of(listing, query, order, after, limit), total_of(listing, query)
+    try:
+        rows = await db.fetch(page.text, *page.parameters)
+    except asyncpg.DataError as error:
+        if not after:
+            raise
+        raise InvalidRequest(
+            "PAGE_TOKEN_INVALID", "page_token is not from this server; start over without it."
+        ) from error
+    return rows, await db.fetchval(count.text, *count.parameters)
 
 
-def agents_page(
-    tenant_id: UUID,
-    condition: Node | None,
-    order: Order,
-    after: Sequence[str],
-    *,
-    catalog: bool,
-    limit: int,
+def page_of(
+    listing: Listing, query: Query, order: Order, after: Sequence[str], limit: int
 ) -> Statement:
-    """One page of agents that begins after a key.
+    """One page of a list that begins after a key.
 
     Args:
-        tenant_id: Whose agents.
-        condition: The filter.
-        order: One of ORDERS.
+        listing: Of which resource.
+        query: Which rows.
+        order: One of the listing's orders.
         after: Key of the last row of the page before: the order's column, if any, and id.
-        catalog: Whether catalogue entries are listed too.
         limit: Rows at most.
     """
-    statement = _matching(_HEAD, tenant_id, condition, catalog=catalog)
+    statement = _matching(listing.head, listing, query)
     direction = " DESC" if order.descending else ""
     sign = "<" if order.descending else ">"
     if after:
         keys = [f"{statement.bind(after[-1])}::text::uuid"]
         if order.column:
             keys.insert(0, f"{statement.bind(after[0])}::text::{order.cast}")
-        columns = f"({order.column}, agents.id)" if order.column else "(agents.id)"
+        columns = f"({order.column}, {listing.id})" if order.column else f"({listing.id})"
         statement.add(f"\n    AND {columns} {sign} ({', '.join(keys)})")
     by = f"{order.column}{direction}, " if order.column else ""
-    statement.add(f"\nORDER BY {by}agents.id{direction}\nLIMIT {statement.bind(limit)}")
+    statement.add(f"\nORDER BY {by}{listing.id}{direction}\nLIMIT {statement.bind(limit)}")
     return statement
 
 
-def agents_total(tenant_id: UUID, condition: Node | None, *, catalog: bool) -> Statement:
-    """How many agents a list has on all pages."""
-    return _matching(_COUNT, tenant_id, condition, catalog=catalog)
+def total_of(listing: Listing, query: Query) -> Statement:
+    """How many rows a list has on all pages."""
+    return _matching(listing.count, listing, query)
 
 
-def _matching(head: str, tenant_id: UUID, condition: Node | None, *, catalog: bool) -> Statement:
-    statement = Statement(head, [tenant_id])
-    if not catalog:
-        statement.add("\n    AND agents.state <> 'CATALOG'")
-    if condition is not None:
-        statement.add(f"\n    AND ({_sql(condition, statement)})")
+def _matching(head: str, listing: Listing, query: Query) -> Statement:
+    statement = Statement(head, [query.tenant_id])
+    if query.restriction:
+        statement.add(f"\n    AND {query.restriction}")
+    if query.condition is not None:
+        statement.add(f"\n    AND ({_sql(query.condition, listing, statement)})")
     return statement
 
 
-def _sql(node: Node, statement: Statement) -> str:
+def _sql(node: Node, listing: Listing, statement: Statement) -> str:
     match node:
         case And(children):
-            return " AND ".join(f"({_sql(child, statement)})" for child in children)
+            return " AND ".join(f"({_sql(child, listing, statement)})" for child in children)
         case Or(children):
-            return " OR ".join(f"({_sql(child, statement)})" for child in children)
+            return " OR ".join(f"({_sql(child, listing, statement)})" for child in children)
         case Not(child):
-            return f"({_sql(child, statement)}) IS NOT TRUE"
+            return f"({_sql(child, listing, statement)}) IS NOT TRUE"
         case Comparison():
-            return _comparison(node, statement)
+            return _comparison(node, listing, statement)
         case _:
             assert_never(node)
 
 
-def _comparison(one: Comparison, statement: Statement) -> str:
+def _comparison(one: Comparison, listing: Listing, statement: Statement) -> str:
     if one.operator == "!=":
         same = Comparison(one.field, one.key, "=", one.value)
-        return f"({_comparison(same, statement)}) IS NOT TRUE"
-    column = COLUMNS[one.field]
-    if one.field == "capabilities":
+        return f"({_comparison(same, listing, statement)}) IS NOT TRUE"
+    column, kind = listing.columns[one.field], listing.fields[one.field].kind
+    if kind is Kind.LIST:
         return _in_list(column, one.value, statement)
-    if one.field == "labels":
+    if kind is Kind.LABELS:
         if one.value is None:
             return f"{column} ? {statement.bind(one.key)}::text"
         column = f"({column} ->> {statement.bind(one.key)}::text)"
     if one.value is None:
-        return f"{column} <> ''" if _is_text(one.field) else f"{column} IS NOT NULL"
+        return f"{column} <> ''" if kind is Kind.TEXT else f"{column} IS NOT NULL"
     if isinstance(one.value, Pattern):
         return _matches(column, one.value, statement, contains=one.operator == ":")
     return f"{column} {one.operator} {statement.bind(one.value)}::{_CASTS[type(one.value)]}"
-
-
-def _is_text(name: str) -> bool:
-    return name in {"type", "name", "display_name", "description", "source", "owner", "version"}
 
 
 def _in_list(column: str, value: Value | None, statement: Statement) -> str:
