@@ -99,10 +99,11 @@ class ListAgentsRequest(_message.Message):
     call, else `INVALID_ARGUMENT` (`PAGE_TOKEN_MISMATCH`).
     """
     filter: _builtins.str
-    """AIP-160 filter over `id`, `type`, `name`, `display_name`, `state`, `source`, `owner`,
-    `version`, `criticality`, `labels.KEY`, `capabilities`, `trust_level`, `trust_state`,
-    `health`, `health_score`, `last_seen_at`, `operations`, `errors`, `violations`,
-    `created_at`, `updated_at`; for example `type = "mcp" AND trust_level < 0.75`.
+    """AIP-160 filter over `id`, `type`, `name`, `display_name`, `description`, `state`, `source`,
+    `owner`, `version`, `criticality`, `labels.KEY`, `capabilities`, `trust_level`,
+    `trust_state`, `health`, `health_score`, `last_seen_at`, `operations`, `errors`,
+    `violations`, `created_at`, `updated_at`; for example
+    `type = "mcp" AND trust_level < 0.75`.
     """
     order_by: _builtins.str
     """`id` (default), `name`, `created_at`, `updated_at` or `trust_level`, each followed by

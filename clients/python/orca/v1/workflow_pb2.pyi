@@ -159,8 +159,8 @@ class Workflow(_message.Message):
     state: Global___Workflow.State.ValueType
     """Changed only by Pause, Resume and Retire."""
     freshness_slo_hours: _builtins.float
-    """It must succeed at least this often, in hours, above 0 and at most 8,784. Unset:
-    SYNC_FRESHNESS_SLO_HOURS of the server.
+    """It must succeed at least this often, in hours, from a second to 8,784; kept to the second.
+    Unset: SYNC_FRESHNESS_SLO_HOURS of the server.
     """
     last_outcome: _builtins.str
     """Outcome of the run that ended last: `succeeded`, `failed`, `cancelled`; empty if none."""
@@ -267,9 +267,11 @@ class Schedule(_message.Message):
     TIMEZONE_FIELD_NUMBER: _builtins.int
     INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
     cron: _builtins.str
-    """Five fields of cron, such as `0 6 * * 1-5`. Excludes `interval_seconds`."""
+    """Five fields of cron, such as `0 6 * * 1-5`: `*`, lists, ranges, steps, names of months and
+    days; at most 500 characters. Excludes `interval_seconds`.
+    """
     timezone: _builtins.str
-    """IANA time zone of `cron`, such as `Europe/Berlin`. Default `UTC`."""
+    """IANA time zone of `cron`, such as `Europe/Berlin`. Default `UTC`. Only with `cron`."""
     interval_seconds: _builtins.int
     """Seconds between runs, 10 to 31,622,400. Excludes `cron`."""
     def __init__(
@@ -377,7 +379,7 @@ class WorkflowEvent(_message.Message):
     id: _builtins.str
     """The sender's id of this event, at most 200 characters."""
     run_id: _builtins.str
-    """The tool's id of the run, 1 to 200 characters."""
+    """The tool's id of the run, 1 to 200 characters, no control characters."""
     attempt: _builtins.int
     """Attempt of the run that this is about, 1 to 10,000. 0 is read as 1."""
     kind: _builtins.str
@@ -390,7 +392,7 @@ class WorkflowEvent(_message.Message):
     """
     duration_ms: _builtins.float
     """How long the run took, milliseconds, 0 to 31,622,400,000; kept to the microsecond.
-    Only with an end; absent: from the start to the end of the run.
+    Only with `succeeded`, `failed`, `cancelled`; absent: from the start to the end of the run.
     """
     @_builtins.property
     def workflow(self) -> Global___WorkflowRef:
@@ -404,7 +406,7 @@ class WorkflowEvent(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___RunError:
-        """Why it failed."""
+        """Why it failed. Only with `failed`."""
 
     @_builtins.property
     def attributes(self) -> _struct_pb2.Struct:

@@ -120,7 +120,8 @@ class WorkflowServiceServicer:
 
     def CreateWorkflow(self, request, context):
         """Creates a workflow, in state `STATE_ACTIVE`. Idempotent by `request_id`. Callers:
-        operators, and adapters whose token is bound to no agents.
+        operators, and adapters whose token is bound to no agents; these say only what a tool says
+        of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
 
         Errors:
 
@@ -129,6 +130,8 @@ class WorkflowServiceServicer:
         * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): they belong to a retired workflow; resume that one.
         * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another workflow before;
         take a new one.
+        * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not say this of a workflow.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -163,8 +166,9 @@ class WorkflowServiceServicer:
     def UpdateWorkflow(self, request, context):
         """Changes the fields of `update_mask`, or creates the workflow when it is missing and
         `allow_missing` is set (AIP-134). The workflow is found by id or, without one, by
-        provider and name. Idempotent. Callers: operators; adapters may change what a tool says
-        of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
+        provider and name. Idempotent. Callers: operators; adapters whose token is bound to no
+        agents may change what a tool says of its workflows (`display_name`, `external_id`, `url`,
+        `schedule`, `labels`).
 
         Errors:
 
@@ -173,6 +177,7 @@ class WorkflowServiceServicer:
         * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
         * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): it is retired; resume it first.
         * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not change this field.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -239,7 +244,8 @@ class WorkflowServiceServicer:
 
     def RecordEvents(self, request, context):
         """Stores 1 to 1,000 events, all or none: the reply means that all are committed.
-        Idempotent: a repeated event is counted as a duplicate. Callers: adapters.
+        Idempotent: a repeated event is counted as a duplicate. Callers: adapters whose token is
+        bound to no agents.
 
         Errors:
 
@@ -247,6 +253,7 @@ class WorkflowServiceServicer:
         * `INVALID_ARGUMENT` (`EVENTS_INVALID`): nothing was stored; each field violation names
         index, field and reason. An unknown or retired workflow is one. Correct or leave out
         those events and send the others again.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `RESOURCE_EXHAUSTED` (`INGEST_QUEUE_FULL`): nothing was stored; send the same request
         again after the delay in `RetryInfo`.
         """
@@ -259,10 +266,11 @@ class WorkflowServiceServicer:
         that its batch is committed. A refused event is named in the receipt and the stream goes
         on. When the stream breaks, send the batches without a receipt again: what was stored
         already is counted as duplicate. While the queue is full the server reads nothing more,
-        so the sender waits. gRPC only. Callers: adapters.
+        so the sender waits. gRPC only. Callers: adapters whose token is bound to no agents.
 
         Errors:
 
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `UNAVAILABLE` (`SERVER_DRAINING`): the server stops; open a new stream and send the
         batches without a receipt again.
         """

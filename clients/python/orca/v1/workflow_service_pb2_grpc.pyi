@@ -43,7 +43,8 @@ class WorkflowServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WorkflowServiceAsyncStub: ...
     CreateWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.CreateWorkflowRequest, _workflow_pb2.Workflow]
     """Creates a workflow, in state `STATE_ACTIVE`. Idempotent by `request_id`. Callers:
-    operators, and adapters whose token is bound to no agents.
+    operators, and adapters whose token is bound to no agents; these say only what a tool says
+    of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
 
     Errors:
 
@@ -52,6 +53,8 @@ class WorkflowServiceStub:
     * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): they belong to a retired workflow; resume that one.
     * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another workflow before;
       take a new one.
+    * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not say this of a workflow.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     GetWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRequest, _workflow_pb2.Workflow]
@@ -74,8 +77,9 @@ class WorkflowServiceStub:
     UpdateWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.UpdateWorkflowRequest, _workflow_pb2.Workflow]
     """Changes the fields of `update_mask`, or creates the workflow when it is missing and
     `allow_missing` is set (AIP-134). The workflow is found by id or, without one, by
-    provider and name. Idempotent. Callers: operators; adapters may change what a tool says
-    of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
+    provider and name. Idempotent. Callers: operators; adapters whose token is bound to no
+    agents may change what a tool says of its workflows (`display_name`, `external_id`, `url`,
+    `schedule`, `labels`).
 
     Errors:
 
@@ -84,6 +88,7 @@ class WorkflowServiceStub:
     * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
     * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): it is retired; resume it first.
     * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not change this field.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     DeleteWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.DeleteWorkflowRequest, _empty_pb2.Empty]
@@ -130,7 +135,8 @@ class WorkflowServiceStub:
     """
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.RecordEventsRequest, _workflow_service_pb2.RecordEventsResponse]
     """Stores 1 to 1,000 events, all or none: the reply means that all are committed.
-    Idempotent: a repeated event is counted as a duplicate. Callers: adapters.
+    Idempotent: a repeated event is counted as a duplicate. Callers: adapters whose token is
+    bound to no agents.
 
     Errors:
 
@@ -138,6 +144,7 @@ class WorkflowServiceStub:
     * `INVALID_ARGUMENT` (`EVENTS_INVALID`): nothing was stored; each field violation names
       index, field and reason. An unknown or retired workflow is one. Correct or leave out
       those events and send the others again.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `RESOURCE_EXHAUSTED` (`INGEST_QUEUE_FULL`): nothing was stored; send the same request
       again after the delay in `RetryInfo`.
     """
@@ -146,10 +153,11 @@ class WorkflowServiceStub:
     that its batch is committed. A refused event is named in the receipt and the stream goes
     on. When the stream breaks, send the batches without a receipt again: what was stored
     already is counted as duplicate. While the queue is full the server reads nothing more,
-    so the sender waits. gRPC only. Callers: adapters.
+    so the sender waits. gRPC only. Callers: adapters whose token is bound to no agents.
 
     Errors:
 
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `UNAVAILABLE` (`SERVER_DRAINING`): the server stops; open a new stream and send the
       batches without a receipt again.
     """
@@ -194,7 +202,8 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.CreateWorkflowRequest, _workflow_pb2.Workflow]  # type: ignore[assignment]
     """Creates a workflow, in state `STATE_ACTIVE`. Idempotent by `request_id`. Callers:
-    operators, and adapters whose token is bound to no agents.
+    operators, and adapters whose token is bound to no agents; these say only what a tool says
+    of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
 
     Errors:
 
@@ -203,6 +212,8 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): they belong to a retired workflow; resume that one.
     * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another workflow before;
       take a new one.
+    * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not say this of a workflow.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     GetWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRequest, _workflow_pb2.Workflow]  # type: ignore[assignment]
@@ -225,8 +236,9 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     UpdateWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.UpdateWorkflowRequest, _workflow_pb2.Workflow]  # type: ignore[assignment]
     """Changes the fields of `update_mask`, or creates the workflow when it is missing and
     `allow_missing` is set (AIP-134). The workflow is found by id or, without one, by
-    provider and name. Idempotent. Callers: operators; adapters may change what a tool says
-    of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
+    provider and name. Idempotent. Callers: operators; adapters whose token is bound to no
+    agents may change what a tool says of its workflows (`display_name`, `external_id`, `url`,
+    `schedule`, `labels`).
 
     Errors:
 
@@ -235,6 +247,7 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
     * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): it is retired; resume it first.
     * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not change this field.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
     """
     DeleteWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.DeleteWorkflowRequest, _empty_pb2.Empty]  # type: ignore[assignment]
@@ -281,7 +294,8 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     """
     RecordEvents: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.RecordEventsRequest, _workflow_service_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Stores 1 to 1,000 events, all or none: the reply means that all are committed.
-    Idempotent: a repeated event is counted as a duplicate. Callers: adapters.
+    Idempotent: a repeated event is counted as a duplicate. Callers: adapters whose token is
+    bound to no agents.
 
     Errors:
 
@@ -289,6 +303,7 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     * `INVALID_ARGUMENT` (`EVENTS_INVALID`): nothing was stored; each field violation names
       index, field and reason. An unknown or retired workflow is one. Correct or leave out
       those events and send the others again.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `RESOURCE_EXHAUSTED` (`INGEST_QUEUE_FULL`): nothing was stored; send the same request
       again after the delay in `RetryInfo`.
     """
@@ -297,10 +312,11 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     that its batch is committed. A refused event is named in the receipt and the stream goes
     on. When the stream breaks, send the batches without a receipt again: what was stored
     already is counted as duplicate. While the queue is full the server reads nothing more,
-    so the sender waits. gRPC only. Callers: adapters.
+    so the sender waits. gRPC only. Callers: adapters whose token is bound to no agents.
 
     Errors:
 
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
     * `UNAVAILABLE` (`SERVER_DRAINING`): the server stops; open a new stream and send the
       batches without a receipt again.
     """
@@ -348,7 +364,8 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_pb2.Workflow, _abc.Awaitable[_workflow_pb2.Workflow]]:
         """Creates a workflow, in state `STATE_ACTIVE`. Idempotent by `request_id`. Callers:
-        operators, and adapters whose token is bound to no agents.
+        operators, and adapters whose token is bound to no agents; these say only what a tool says
+        of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
 
         Errors:
 
@@ -357,6 +374,8 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): they belong to a retired workflow; resume that one.
         * `ALREADY_EXISTS` (`REQUEST_ID_REUSED`): `request_id` created another workflow before;
           take a new one.
+        * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not say this of a workflow.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
 
@@ -397,8 +416,9 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_workflow_pb2.Workflow, _abc.Awaitable[_workflow_pb2.Workflow]]:
         """Changes the fields of `update_mask`, or creates the workflow when it is missing and
         `allow_missing` is set (AIP-134). The workflow is found by id or, without one, by
-        provider and name. Idempotent. Callers: operators; adapters may change what a tool says
-        of its workflows (`display_name`, `external_id`, `url`, `schedule`, `labels`).
+        provider and name. Idempotent. Callers: operators; adapters whose token is bound to no
+        agents may change what a tool says of its workflows (`display_name`, `external_id`, `url`,
+        `schedule`, `labels`).
 
         Errors:
 
@@ -407,6 +427,7 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
         * `ALREADY_EXISTS` (`WORKFLOW_RETIRED`): it is retired; resume it first.
         * `PERMISSION_DENIED` (`FIELD_NOT_ALLOWED`): the token may not change this field.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `ABORTED` (`INVENTORY_CHANGED`): it was created or deleted meanwhile; retry.
         """
 
@@ -483,7 +504,8 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.RecordEventsResponse, _abc.Awaitable[_workflow_service_pb2.RecordEventsResponse]]:
         """Stores 1 to 1,000 events, all or none: the reply means that all are committed.
-        Idempotent: a repeated event is counted as a duplicate. Callers: adapters.
+        Idempotent: a repeated event is counted as a duplicate. Callers: adapters whose token is
+        bound to no agents.
 
         Errors:
 
@@ -491,6 +513,7 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         * `INVALID_ARGUMENT` (`EVENTS_INVALID`): nothing was stored; each field violation names
           index, field and reason. An unknown or retired workflow is one. Correct or leave out
           those events and send the others again.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `RESOURCE_EXHAUSTED` (`INGEST_QUEUE_FULL`): nothing was stored; send the same request
           again after the delay in `RetryInfo`.
         """
@@ -505,10 +528,11 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         that its batch is committed. A refused event is named in the receipt and the stream goes
         on. When the stream breaks, send the batches without a receipt again: what was stored
         already is counted as duplicate. While the queue is full the server reads nothing more,
-        so the sender waits. gRPC only. Callers: adapters.
+        so the sender waits. gRPC only. Callers: adapters whose token is bound to no agents.
 
         Errors:
 
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to agents.
         * `UNAVAILABLE` (`SERVER_DRAINING`): the server stops; open a new stream and send the
           batches without a receipt again.
         """
