@@ -21,6 +21,7 @@ from orca_server import observability
 from orca_server.domain.fleet_trust import TrustSettings
 from orca_server.runtime.agent_names import AgentNames
 from orca_server.runtime.agent_reads import AgentReads
+from orca_server.runtime.changes import Changes
 from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
@@ -89,6 +90,7 @@ def jobs(context: ServerContext) -> Mapping[str, Job]:
     return {
         "preparation": context.preparation.run,
         "reads": context.reads.run,
+        "changes": context.changes.run,
         "revocations": context.revocations.run,
         "tick": context.tick.run,
         "registry": context.registry.run,
@@ -112,6 +114,7 @@ def build_context(settings: Settings) -> ServerContext:
         ),
         names=AgentNames(db),
         reads=AgentReads(db),
+        changes=Changes(db, now),
         tick=Tick(db, trust_settings(settings), seconds=settings.tick_seconds),
         registry=RegistrySync(db, settings.mcp_registry_path),
         instance=f"{socket.gethostname()}:{os.getpid()}",

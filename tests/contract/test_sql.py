@@ -12,7 +12,7 @@ from orca_server.store.queries import load_queries, sql_folder
 
 QUERIES = load_queries(sql_folder() / "queries")  # with the comments that explain them
 
-TABLES_WITHOUT_TENANT = {"schema_migrations"}
+TABLES_WITHOUT_TENANT = {"schema_migrations", "change_epoch"}
 _INDEX = re.compile(r"\b[a-z_]+_(?:pkey|key|idx)\b")
 
 

@@ -6,6 +6,7 @@
     ├── AlreadyExists         the name or id is taken
     ├── Conflict              it changed meanwhile; read it again and retry
     ├── NotAllowedNow         the state of the resource does not allow it
+    ├── OutOfRange            what is asked for is no longer there; start over
     ├── Unauthenticated       no token, or not a valid one
     ├── PermissionDenied      the token is valid and not enough
     ├── Overloaded            no room now; the same request may be sent later
@@ -79,6 +80,10 @@ class Conflict(OrcaError):
 
 class NotAllowedNow(OrcaError):
     """The state of the resource does not allow it."""
+
+
+class OutOfRange(OrcaError):
+    """What is asked for lies outside of what is kept; the caller starts over."""
 
 
 class Unauthenticated(OrcaError):

@@ -17,13 +17,19 @@ LONGEST_BACKOFF_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-async def repeat(name: str, work: Callable[[], Awaitable[None]], interval_seconds: float) -> None:
+async def repeat(
+    name: str,
+    work: Callable[[], Awaitable[None]],
+    interval_seconds: float,
+    wake: asyncio.Event | None = None,
+) -> None:
     """Does the work, waits, and does it again; while the database is away it tries with backoff.
 
     Args:
         name: For the log.
         work: One round.
         interval_seconds: Pause after a round that went well; the most after one that did not.
+        wake: Ends a pause after a round that went well.
     """
     backoff = FIRST_BACKOFF_SECONDS
     while True:
@@ -38,4 +44,17 @@ async def repeat(name: str, work: Callable[[], Awaitable[None]], interval_second
             if backoff != FIRST_BACKOFF_SECONDS:
                 log.info("job_resumes", job=name)
             backoff = FIRST_BACKOFF_SECONDS
-            await asyncio.sleep(interval_seconds)
+            await _pause(interval_seconds, wake)
+
+
+async def _pause(seconds: float, wake: asyncio.Event | None) -> None:
+    """Waits, unless it is woken."""
+    if wake is None:
+        await asyncio.sleep(seconds)
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
+        return
+    wake.clear()

@@ -8,6 +8,7 @@ from datetime import datetime
 from orca.v1 import system_service_pb2 as pb
 from orca_server.runtime.agent_names import AgentNames
 from orca_server.runtime.agent_reads import AgentReads
+from orca_server.runtime.changes import Changes
 from orca_server.runtime.ingest import Ingest
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import DatabaseProbe, Readiness
@@ -34,6 +35,7 @@ class ServerContext:
     ingest: Ingest
     names: AgentNames
     reads: AgentReads
+    changes: Changes
     tick: Tick
     registry: RegistrySync
     instance: str

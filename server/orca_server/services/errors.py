@@ -26,6 +26,7 @@ CODES: dict[type[errors.OrcaError], int] = {
     errors.AlreadyExists: code_pb2.ALREADY_EXISTS,
     errors.Conflict: code_pb2.ABORTED,
     errors.NotAllowedNow: code_pb2.FAILED_PRECONDITION,
+    errors.OutOfRange: code_pb2.OUT_OF_RANGE,
     errors.Unauthenticated: code_pb2.UNAUTHENTICATED,
     errors.PermissionDenied: code_pb2.PERMISSION_DENIED,
     errors.Overloaded: code_pb2.RESOURCE_EXHAUSTED,

@@ -17,14 +17,17 @@ from orca_server.domain.agents import (
     Source,
     Tool,
 )
+from orca_server.domain.changes import Kind
 from orca_server.domain.errors import Conflict, NotFound
-from orca_server.store import audit
+from orca_server.store import audit, changes
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection, Record
 from orca_server.store.deletion import standing_still
 from orca_server.store.listings import AGENTS
 from orca_server.store.queries import QUERIES
 
+ENTITY = "agent"
+"""What the audit log and the log of changes call it."""
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -145,6 +148,7 @@ async def add_agents(
         QUERIES["insert_agents"], author.tenant_id, *columns, [request_id] * len(new)
     )
     added = {row["id"] for row in rows}
+    await changes.record(tx, author.tenant_id, ENTITY, list(added), Kind.CREATED)
     fleet = [one.id for one in new if one.id in added and one.state is not AgentState.CATALOG]
     await mark(tx, author.tenant_id, fleet)
     details = {
@@ -152,7 +156,7 @@ async def add_agents(
         for one in new
         if one.id in added
     }
-    await audit.record(tx, author, action, "agent", details)
+    await audit.record(tx, author, action, ENTITY, details)
     return added
 
 
@@ -166,10 +170,12 @@ async def save_agents(
     rows = [_saved_row(new) for _, new in changed]
     columns = [list(column) for column in zip(*rows, strict=True)]
     await tx.execute(QUERIES["update_agents"], author.tenant_id, *columns)
+    ids = [new.id for _, new in changed]
+    await changes.record(tx, author.tenant_id, ENTITY, ids, Kind.UPDATED)
     moved = [new.id for old, new in changed if domain.moves_trust(old, new)]
     await mark(tx, author.tenant_id, moved)
     details = {new.id: domain.changes(old, new) for old, new in changed}
-    await audit.record(tx, author, action, "agent", details)
+    await audit.record(tx, author, action, ENTITY, details)
 
 
 async def mark(tx: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> None:
@@ -200,9 +206,10 @@ async def delete_agent(tx: Connection, author: Author, agent: Agent) -> bool:
     if await has_history(tx, author.tenant_id, agent.id):
         return False
     await tx.execute(QUERIES["delete_agent"], author.tenant_id, agent.id)
+    await changes.record(tx, author.tenant_id, ENTITY, [agent.id], Kind.DELETED)
     await mark(tx, author.tenant_id, [agent.id])
     details = {agent.id: {"type": agent.type, "name": agent.name, "state": agent.state}}
-    await audit.record(tx, author, "agents.delete", "agent", details)
+    await audit.record(tx, author, "agents.delete", ENTITY, details)
     return True
 
 

@@ -7,8 +7,10 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
+from orca_server.domain.changes import Kind
 from orca_server.domain.fleet_trust import FleetSums
 from orca_server.domain.trust import Band
+from orca_server.store import changes
 from orca_server.store.queries import QUERIES
 
 
@@ -98,11 +100,9 @@ async def enrol_reporting(tx: Connection, dirty: Sequence[DirtyAgent]) -> int:
         [agent.agent_id for agent in reported],
     )
     if rows:
-        await tx.execute(
-            QUERIES["audit_reporting_agents"],
-            [row["tenant_id"] for row in rows],
-            [row["id"] for row in rows],
-        )
+        tenants, ids = [row["tenant_id"] for row in rows], [row["id"] for row in rows]
+        await tx.execute(QUERIES["audit_reporting_agents"], tenants, ids)
+        await changes.record_of_tenants(tx, tenants, "agent", ids, Kind.UPDATED)
     return len(rows)
 
 
