@@ -19,6 +19,7 @@ from orca_server.domain.errors import OrcaError
 from orca_server.domain.fleet_trust import TrustSettings
 from orca_server.domain.telemetry import MAX_COUNT, Row, client_identity, record_key
 from orca_server.runtime.ingest import Ingest
+from orca_server.runtime.telemetry_writer import TelemetryWriter
 from orca_server.runtime.tick import Tick
 from orca_server.store import agents as store
 from orca_server.store.audit import Author
@@ -103,7 +104,7 @@ class Replica:
     """One server's way to trust: its connections, its ingest, its tick."""
 
     database: Database
-    ingest: Ingest
+    ingest: Ingest[Row]
     tick: Tick
     running: asyncio.Task[None]
 
@@ -111,7 +112,7 @@ class Replica:
     def start(cls, url: str, settings: TrustSettings) -> "Replica":
         """Starts it."""
         database = Database(url, size=4, name="orca-test")
-        ingest = Ingest(database, max_records=100_000, max_bytes=64 * 2**20)
+        ingest = Ingest(database, TelemetryWriter(), max_records=100_000, max_bytes=64 * 2**20)
         running = asyncio.create_task(ingest.run())
         return cls(database, ingest, Tick(database, settings), running)
 
@@ -150,7 +151,7 @@ class World:
     async def open(self, replicas: int = 2) -> None:
         """Starts the replicas on an empty database."""
         self.connection = await connect(self.url, name="orca-test-view", lock_timeout="5s")
-        await self.connection.execute(f"TRUNCATE {TABLES}")
+        await self.connection.execute(f"TRUNCATE {TABLES} CASCADE")
         self.replicas = [Replica.start(self.url, self.settings) for _ in range(replicas)]
         self.now = START
 

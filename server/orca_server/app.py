@@ -16,29 +16,41 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import Tracer, get_tracer
 
 import orca_server
-from orca.v1 import agent_service_pb2, system_service_pb2, trust_service_pb2
+from orca.v1 import (
+    agent_service_pb2,
+    system_service_pb2,
+    trust_service_pb2,
+    workflow_service_pb2,
+)
 from orca_server import observability
 from orca_server.domain.fleet_trust import TrustSettings
-from orca_server.runtime.agent_names import AgentNames
 from orca_server.runtime.agent_reads import AgentReads
 from orca_server.runtime.changes import Changes
+from orca_server.runtime.event_writer import EventWriter
 from orca_server.runtime.ingest import Ingest
+from orca_server.runtime.names import Names
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
 from orca_server.runtime.registry_sync import RegistrySync
 from orca_server.runtime.revocations import Revocations
+from orca_server.runtime.telemetry_writer import TelemetryWriter
 from orca_server.runtime.tick import Tick
 from orca_server.runtime.upkeep import Upkeep
 from orca_server.services.agents import AgentServicer
 from orca_server.services.authentication import Authenticator
 from orca_server.services.context import ServerContext
+from orca_server.services.events import EventsServicer
 from orca_server.services.interceptors import guarded_handlers
 from orca_server.services.registry import RegistryServicer
+from orca_server.services.runs import RunsServicer
 from orca_server.services.system import SystemServicer
 from orca_server.services.telemetry import TelemetryServicer
 from orca_server.services.trust import TrustServicer
+from orca_server.services.workflows import WorkflowServicer
 from orca_server.settings import Settings, split_address
 from orca_server.store.database import Database
+from orca_server.store.events import resolve_workflows
+from orca_server.store.telemetry import resolve_agents
 
 LARGEST_MESSAGE = 16 * 2**20 + 64 * 2**10
 """What the gateway reads of a body, and room for what it adds from path, query and headers."""
@@ -73,7 +85,13 @@ def services(context: ServerContext) -> Iterator[Service]:
     telemetry = TelemetryServicer(
         context.db,
         context.ingest,
-        context.names,
+        context.agent_names,
+        retention_days=settings.telemetry_retention_days,
+    )
+    events = EventsServicer(
+        context.db,
+        context.event_ingest,
+        context.workflow_names,
         retention_days=settings.telemetry_retention_days,
     )
     trust = TrustServicer(context.db, context.tick, trust_settings(settings))
@@ -81,6 +99,8 @@ def services(context: ServerContext) -> Iterator[Service]:
     context.status_parts.append(registry.add_status)
     agents = AgentServicer(context.db, context.reads)
     yield _service(agent_service_pb2, "AgentService"), (agents, registry, telemetry)
+    workflows = (WorkflowServicer(context.db), RunsServicer(context.db), events)
+    yield _service(workflow_service_pb2, "WorkflowService"), workflows
     yield _service(trust_service_pb2, "TrustService"), (trust,)
     yield _service(system_service_pb2, "SystemService"), (SystemServicer(context),)
 
@@ -102,6 +122,10 @@ def build_context(settings: Settings) -> ServerContext:
     """Every part, none of which runs yet."""
     db = Database(settings.database_url.get_secret_value(), size=settings.max_connections)
     preparation = Preparation(db, settings.telemetry_retention_days, now)
+    bounds = {
+        "max_records": settings.ingest_queue_records,
+        "max_bytes": settings.ingest_queue_bytes,
+    }
     context = ServerContext(
         settings=settings,
         db=db,
@@ -109,10 +133,10 @@ def build_context(settings: Settings) -> ServerContext:
         database_probe=DatabaseProbe(db, preparation, now),
         preparation=preparation,
         revocations=Revocations(db),
-        ingest=Ingest(
-            db, max_records=settings.ingest_queue_records, max_bytes=settings.ingest_queue_bytes
-        ),
-        names=AgentNames(db),
+        ingest=Ingest(db, TelemetryWriter(), **bounds),
+        event_ingest=Ingest(db, EventWriter(), **bounds),
+        agent_names=Names(db, resolve_agents),
+        workflow_names=Names(db, resolve_workflows),
         reads=AgentReads(db),
         changes=Changes(db, now),
         tick=Tick(db, trust_settings(settings), seconds=settings.tick_seconds),
@@ -130,6 +154,7 @@ def trust_settings(settings: Settings) -> TrustSettings:
         baseline_ppb=settings.trust_score_baseline_ppb,
         risk_baseline_cost_nano_usd=settings.risk_baseline_cost_nano_usd,
         weights_ppb=settings.trust_weights_ppb,
+        freshness_slo_seconds=max(1, round(settings.sync_freshness_slo_hours * 3600)),
     )
 
 
@@ -137,9 +162,10 @@ def _add_probes(context: ServerContext) -> None:
     """What readiness asks: the database, whether the queue moves, and how trust is doing."""
 
     async def ingest() -> tuple[Check]:
-        waited = context.ingest.oldest_wait_seconds()
+        both = (context.ingest, context.event_ingest)
+        waited = max(each.oldest_wait_seconds() for each in both)
         stuck = waited > STUCK_SECONDS
-        found = f"{context.ingest.queued_records} records wait"
+        found = f"{sum(each.queued_records for each in both)} records wait"
         if stuck:
             found += f", and the oldest has no answer for {waited:.0f} s: is the database slow?"
         return (Check("ingest", not stuck, found),)
@@ -300,12 +326,14 @@ class _Server:
         running = {**jobs(self._context), "health": self._watch_health}
         async with asyncio.TaskGroup() as group:
             group.create_task(self._context.ingest.run(), name="ingest")
+            group.create_task(self._context.event_ingest.run(), name="event-ingest")
             tasks = [group.create_task(_run(*job), name=job[0]) for job in running.items()]
             try:
                 await stop.wait()
             finally:
                 await self._drain()
-                self._context.ingest.stop()  # ends once all that was taken is stored
+                for ingest in (self._context.ingest, self._context.event_ingest):
+                    ingest.stop()  # ends once all that was taken is stored
                 await _end(tasks)
 
     async def _drain(self) -> None:

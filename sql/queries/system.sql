@@ -6,21 +6,24 @@
 SELECT max(version) AS version, current_setting('server_version') AS server_version
 FROM schema_migrations;
 
--- name: list_telemetry_partitions
--- Tables named telemetry_pYYYYMMDD, and whether each is a partition, or is being detached.
--- Tenant: none. Index: pg_class_relname_nsp_index.
+-- name: list_partitions
+-- Tables named NAME_pYYYYMMDD, and whether each is a partition of NAME, or is being detached. $1: names.
+-- Tenant: none. Index: pg_class_relname_nsp_index, pg_inherits_relid_seqno_index.
 SELECT
+    parents.name AS parent,
     pg_class.relname AS name,
     pg_inherits.inhrelid IS NOT NULL AS attached,
     coalesce(pg_inherits.inhdetachpending, false) AS detaching
-FROM pg_class
+FROM unnest($1::text[]) AS parents (name)
+INNER JOIN pg_class AS parent ON parent.oid = parents.name::regclass
+INNER JOIN pg_class
+    ON pg_class.relnamespace = parent.relnamespace
+    AND pg_class.relname ~ ('^' || parents.name || '_p[0-9]{8}$')
+    AND pg_class.relkind = 'r'
 LEFT JOIN pg_inherits
     ON pg_inherits.inhrelid = pg_class.oid
-    AND pg_inherits.inhparent = 'telemetry'::regclass
-WHERE pg_class.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'telemetry'::regclass)
-  AND pg_class.relname ~ '^telemetry_p[0-9]{8}$'
-  AND pg_class.relkind = 'r'
-ORDER BY pg_class.relname;
+    AND pg_inherits.inhparent = parent.oid
+ORDER BY parents.name, pg_class.relname;
 
 -- name: try_session_lock
 -- Takes an advisory lock of the session, if nobody has it. $1: its number. Tenant, index: none.

@@ -12,10 +12,12 @@ import pytest
 
 from orca.v1 import agent_service_pb2_grpc
 from orca_server.domain.errors import Unavailable
-from orca_server.runtime.agent_names import AgentNames
 from orca_server.runtime.ingest import Ingest
+from orca_server.runtime.names import Names
+from orca_server.runtime.telemetry_writer import TelemetryWriter
 from orca_server.services.telemetry import TelemetryServicer
 from orca_server.store.database import Database
+from orca_server.store.telemetry import resolve_agents
 from tests.chaos import batches, evidence
 from tests.chaos.batches import Batch
 from tests.chaos.ledger import Event, entries, keeping, taken_between
@@ -96,8 +98,8 @@ async def test_a_stream_that_comes_after_the_drain_began_is_told_at_once(
     database_url: str,
 ) -> None:
     db = Database(database_url, size=2)
-    ingest = Ingest(db, max_records=1_000, max_bytes=1 << 24)
-    servicer = TelemetryServicer(db, ingest, AgentNames(db), retention_days=90)
+    ingest = Ingest(db, TelemetryWriter(), max_records=1_000, max_bytes=1 << 24)
+    servicer = TelemetryServicer(db, ingest, Names(db, resolve_agents), retention_days=90)
     servicer.drain()
 
     async def silent() -> AsyncIterator[Any]:

@@ -14,7 +14,7 @@ import pytest
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1 import telemetry_pb2
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
-from orca_server.services import telemetry_records
+from orca_server.services import record_fields
 from orca_server.store import migrate
 from tests.fuzz.http import Answer, Connection
 from tests.inventory import create, refused
@@ -101,6 +101,6 @@ def test_files_of_a_newer_release_do_not_change_what_a_running_server_needs(
 
 
 def test_long_texts_in_place_of_an_id_are_not_kept() -> None:
-    before = telemetry_records._parse_id.cache_info().currsize
-    assert telemetry_records.parse_id("x" * 1_000_000) is None
-    assert telemetry_records._parse_id.cache_info().currsize == before
+    before = record_fields._parse_id.cache_info().currsize
+    assert record_fields.parse_id("x" * 1_000_000) is None
+    assert record_fields._parse_id.cache_info().currsize == before

@@ -17,6 +17,7 @@ from orca_server.domain.errors import Overloaded, Unavailable
 from orca_server.domain.telemetry import Row
 from orca_server.runtime import ingest as module
 from orca_server.runtime.ingest import Ingest, Outcome
+from orca_server.runtime.telemetry_writer import TelemetryWriter
 from orca_server.store.database import Database
 from tests.histories import World, agent, heartbeat, record
 from tests.servers import free_port
@@ -47,14 +48,14 @@ def rows_of(world: World, count: int, who: UUID = ONE.id, name: str = "r") -> li
 
 
 def queue(
-    ingest: Ingest, *requests: Sequence[Row], atomic: bool = False, size: int = 100
+    ingest: Ingest[Row], *requests: Sequence[Row], atomic: bool = False, size: int = 100
 ) -> Waiting:
     """Submits requests without waiting for their answers."""
     return [ingest.submit(DEFAULT_TENANT, rows, size, atomic=atomic) for rows in requests]
 
 
 @asynccontextmanager
-async def flushing(ingest: Ingest) -> AsyncIterator[None]:
+async def flushing(ingest: Ingest[Row]) -> AsyncIterator[None]:
     """Runs it for a while and lets it store what is left."""
     running = asyncio.create_task(ingest.run())
     try:
@@ -64,10 +65,10 @@ async def flushing(ingest: Ingest) -> AsyncIterator[None]:
         await running
 
 
-def idle_ingest(world: World, **bounds: int) -> Ingest:
+def idle_ingest(world: World, **bounds: int) -> Ingest[Row]:
     """An ingest that does not run yet, so that what is submitted becomes one batch."""
     bounds = {"max_records": 10_000, "max_bytes": 10**6, "flushers": 1} | bounds
-    return Ingest(world.replicas[0].database, **bounds)
+    return Ingest(world.replicas[0].database, TelemetryWriter(), **bounds)
 
 
 async def stored(world: World) -> int:
@@ -288,13 +289,13 @@ async def test_while_the_database_is_away_a_caller_is_told_after_a_few_tries(
 ) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
     nowhere = Database(f"postgresql://orca:x@127.0.0.1:{free_port()}/orcamesh", size=1)
-    ingest = Ingest(nowhere, max_records=100, max_bytes=10**6)
+    ingest = Ingest(nowhere, TelemetryWriter(), max_records=100, max_bytes=10**6)
     with capture_logs() as logs:
         waiting = queue(ingest, [record(ONE.id, World("").now)], [record(TWO.id, World("").now)])
         async with flushing(ingest):
             answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
-    failed = [entry for entry in logs if entry["event"] == "storing telemetry failed"]
+    failed = [entry for entry in logs if entry["event"] == "storing failed"]
     assert [entry["attempt"] for entry in failed] == [1, 2, 3]
 
 

@@ -1,4 +1,4 @@
-"""Daily partitions of telemetry: made ahead, dropped behind, never in anybody's way."""
+"""Daily partitions of telemetry and events: made ahead, dropped behind, never in anybody's way."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,6 +15,17 @@ from orca_server.store.database import Database
 NOW = datetime(2026, 3, 1, 15, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 RETENTION = 5
+TABLES = ("telemetry", "workflow_events")
+INSERT = {
+    "telemetry": (
+        "INSERT INTO telemetry (tenant_id, agent_id, key, observed_at, operations, errors,"
+        " violations, counted) VALUES ($1, $1, $2, $3, 1, 0, 0, true)"
+    ),
+    "workflow_events": (
+        "INSERT INTO workflow_events (tenant_id, workflow_id, key, occurred_at, run_id, attempt,"
+        " kind) VALUES ($1, $1, $2, $3, 'r', 1, 'started')"
+    ),
+}
 
 
 @pytest.fixture
@@ -27,19 +38,24 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 async def days_of(db: Database) -> list[date]:
     async with db.connection() as connection:
         found = await system.list_partitions(connection)
-    return [each.day for each in found if each.attached]
+    telemetry, events = (
+        [each.day for each in found if each.attached and each.parent == parent] for parent in TABLES
+    )
+    assert telemetry == events
+    return telemetry
 
 
-async def insert(db: Database, at: datetime) -> None:
+async def insert(db: Database, at: datetime, table: str = "telemetry") -> None:
     key = UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | 12345)
     async with db.connection() as connection:
-        await connection.execute(
-            "INSERT INTO telemetry (tenant_id, agent_id, key, observed_at, operations, errors,"
-            " violations, counted) VALUES ($1, $1, $2, $3, 1, 0, 0, true)",
-            UUID(int=1),
-            key,
-            at,
-        )
+        await connection.execute(INSERT[table], UUID(int=1), key, at)
+
+
+async def tables_of(db: Database, table: str) -> list[str]:
+    """The partitions in which rows are, by time."""
+    async with db.connection() as connection:
+        rows = await connection.fetch(f"SELECT tableoid::regclass::text FROM {table} ORDER BY key")
+    return [row[0] for row in rows]
 
 
 def test_wanted_days_go_from_the_retention_to_two_weeks_ahead() -> None:
@@ -63,32 +79,44 @@ def test_days_ahead_end_at_the_first_hole(days: list[date], expected: float) -> 
     assert partitions.days_ahead(NOW, days) == pytest.approx(expected)
 
 
-async def test_every_instant_that_may_be_written_has_its_partition(db: Database) -> None:
+@pytest.mark.parametrize("table", TABLES)
+async def test_every_instant_that_may_be_written_has_its_partition(
+    db: Database, table: str
+) -> None:
     assert await partitions.ensure(db, NOW, RETENTION)
     assert await days_of(db) == partitions.wanted_days(NOW, RETENTION)
     oldest = NOW - RETENTION * DAY
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
-    for at in (oldest, midnight - timedelta(milliseconds=1), midnight, NOW, NOW + 14 * DAY):
-        await insert(db, at)
-        async with db.connection() as connection:
-            table = await connection.fetchval(
-                "SELECT tableoid::regclass::text FROM telemetry WHERE observed_at = $1", at
-            )
-        assert table == system.table_of(at.date())
+    instants = (oldest, midnight - timedelta(milliseconds=1), midnight, NOW, NOW + 14 * DAY)
+    for at in instants:
+        await insert(db, at, table)
+    assert await tables_of(db, table) == [f"{table}_p{at:%Y%m%d}" for at in instants]
     with pytest.raises(asyncpg.CheckViolationError):
-        await insert(db, NOW + 15 * DAY)
+        await insert(db, NOW + 15 * DAY, table)
 
 
-async def test_a_partition_has_the_parents_key_and_rules(db: Database) -> None:
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_partition_has_the_parents_key_and_rules(db: Database, table: str) -> None:
     await partitions.ensure(db, NOW, RETENTION)
-    await insert(db, NOW)
+    await insert(db, NOW, table)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await insert(db, NOW)
+        await insert(db, NOW, table)
     async with db.connection() as connection:
         attached = await connection.fetchval(
-            "SELECT count(*) FROM pg_inherits WHERE inhparent = 'telemetry_pkey'::regclass"
+            f"SELECT count(*) FROM pg_inherits WHERE inhparent = '{table}_pkey'::regclass"
         )
     assert attached == 20
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_day_counts_once_both_tables_have_it(db: Database, table: str) -> None:
+    await partitions.ensure(db, NOW, RETENTION)
+    async with db.connection() as connection:
+        await connection.execute(f"DROP TABLE {table}_p{NOW + DAY:%Y%m%d}")
+        found = await system.list_partitions(connection)
+    assert partitions.days_ahead(NOW, system.attached_days(found)) == pytest.approx(0.375)
+    assert await partitions.ensure(db, NOW, RETENTION)
+    assert await days_of(db) == partitions.wanted_days(NOW, RETENTION)
 
 
 async def test_a_second_run_does_nothing_and_a_later_day_one_step(db: Database) -> None:
@@ -152,12 +180,14 @@ async def test_of_replicas_that_start_together_one_makes_them(
     assert await days_of(db) == partitions.wanted_days(NOW, 90)
 
 
-async def test_a_detached_day_that_is_wanted_again_is_attached_with_its_rows(db: Database) -> None:
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_detached_day_that_is_wanted_again_is_attached_with_its_rows(
+    db: Database, table: str
+) -> None:
     await partitions.ensure(db, NOW, RETENTION)
-    await insert(db, NOW)
+    await insert(db, NOW, table)
+    (partition,) = await tables_of(db, table)
     async with db.connection() as connection:
-        table = system.table_of(NOW.date())
-        await connection.execute(f"ALTER TABLE telemetry DETACH PARTITION {table}")
+        await connection.execute(f"ALTER TABLE {table} DETACH PARTITION {partition}")
     assert await partitions.ensure(db, NOW, RETENTION)
-    async with db.connection() as connection:
-        assert await connection.fetchval("SELECT count(*) FROM telemetry") == 1
+    assert await tables_of(db, table) == [partition]

@@ -15,6 +15,7 @@ from orca.v1.trust_service_pb2_grpc import TrustServiceStub
 from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.telemetry import Row
 from orca_server.runtime.ingest import Ingest
+from orca_server.runtime.telemetry_writer import TelemetryWriter
 from orca_server.store.database import Database
 from tests.serving import reason_of
 
@@ -108,7 +109,7 @@ async def test_what_weighs_a_suspended_agent_stays(
 
 async def test_the_wait_of_the_oldest_record_counts_from_its_arrival(database_url: str) -> None:
     db = Database(database_url, size=3)
-    ingest = Ingest(db, max_records=1000, max_bytes=10**7)
+    ingest = Ingest(db, TelemetryWriter(), max_records=1000, max_bytes=10**7)
     assert ingest.oldest_wait_seconds() == 0
     agent_id = uuid4()
     nothing = (None,) * 8

@@ -10,7 +10,8 @@ import pytest
 
 from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.telemetry import Row
-from orca_server.runtime.ingest import ALL_STORED, COPY_ROWS
+from orca_server.runtime.telemetry_writer import COPY_ROWS
+from orca_server.store.batches import ALL_STORED
 from orca_server.store.database import Connection
 from orca_server.store.telemetry import store_row, store_rows
 from orca_server.store.telemetry_copy import copy_rows
@@ -144,7 +145,7 @@ async def test_a_large_request_is_counted_once_and_each_row_found_out_about(
         copied.append(await copy_rows(connection, *arguments))
         return copied[-1]
 
-    monkeypatch.setattr("orca_server.runtime.ingest.copy_rows", counted)
+    monkeypatch.setattr("orca_server.runtime.telemetry_writer.copy_rows", counted)
     rows, late = many(world, 400), many(world, 600)
     stray = [record(GONE.id, world.now, name=f"x{n}") for n in range(3)]
     assert await world.send(*rows) == 400

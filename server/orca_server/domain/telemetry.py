@@ -8,6 +8,7 @@ finds itself, and a range of time is a range of keys.
 import hashlib
 import struct
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 MAX_COUNT = 1_000_000_000
@@ -17,6 +18,7 @@ MAX_ID_LENGTH = 200
 MAX_ATTRIBUTES_BYTES = 8192
 MAX_RECORDS = 1_000
 FUTURE_TOLERANCE_US = 300_000_000
+DAY_US = 86_400_000_000
 _DIGEST = struct.Struct(">HQ")  # its first ten bytes
 _KEY = struct.Struct(">QQ")
 
@@ -41,9 +43,12 @@ Row = tuple[
 ]
 
 
+RowT = TypeVar("RowT", bound=tuple[Any, ...])
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one record is not stored.
+    """Why one record or event is not stored.
 
     Attributes:
         index: Its position in the request, from 0.
@@ -59,8 +64,8 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class Columns:
-    """The records of one request that may be stored.
+class Columns(Generic[RowT]):
+    """The records or events of one request that may be stored.
 
     Attributes:
         rows: One per record.
@@ -69,7 +74,7 @@ class Columns:
         refusals: Records that may not be stored.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RowT] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
     size_bytes: int = 0
     refusals: list[Refusal] = field(default_factory=list)

@@ -1,11 +1,9 @@
-"""The one path by which telemetry becomes rows.
+"""The one path by which telemetry and events become rows: an `Ingest` for each of them.
 
-Callers submit the rows of a request and wait; flushers take what waits and store it in one
-transaction per batch: by a short statement or COPY where a batch is a single row or large and
-holds nothing but new rows, else by the statement that finds out about each. A submission is never
-split over two transactions, and a caller is answered only after the commit. While few wait, a
-batch leaves at once; under load a flusher lingers for a few milliseconds so that batches grow and
-commits are shared.
+Callers submit the rows of a request and wait; flushers take what waits and have a `Writer` store it
+in one transaction per batch. A submission is never split over two transactions, and a caller is
+answered only after the commit. While few wait, a batch leaves at once; under load a flusher lingers
+for a few milliseconds so that batches grow and commits are shared.
 
 What one caller does never touches another: a cancelled or expired submission is left out
 of its batch, a batch that the database refuses is halved until the culprit stands alone.
@@ -15,23 +13,20 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import asyncpg
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
 
 from orca_server.domain.errors import Overloaded, Unavailable
-from orca_server.domain.telemetry import Row
+from orca_server.runtime.ingest_metrics import IngestMetrics
+from orca_server.store.batches import PartitionMissing, Stored
 from orca_server.store.database import Connection, Database
-from orca_server.store.telemetry import ALL_STORED, PartitionMissing, Stored, store_row, store_rows
-from orca_server.store.telemetry_copy import copy_rows
 
 BATCH_ROWS = 2_000
-COPY_ROWS = 250
-COPIES_TO_SKIP = 32  # after one that failed: retries and strangers come in numbers
 LINGER_ABOVE = 2  # submissions in the queue
 LINGER_SLICE_SECONDS = 0.001
 LINGER_SECONDS = 0.005
@@ -42,15 +37,7 @@ CHECKOUT_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
 
-RECORDS = Counter("orca_ingest_records", "Telemetry records by outcome.", ["outcome"])
-SHED = Counter("orca_ingest_shed", "Requests turned away because the queue was full.")
-BATCH = Histogram(
-    "orca_ingest_batch_records",
-    "Records per statement.",
-    buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
-)
-COMMIT = Histogram("orca_ingest_commit_seconds", "Seconds from taking a batch to its commit.")
-QUEUED = Gauge("orca_ingest_queued_records", "Records waiting for a batch.")
+RowT = TypeVar("RowT", bound=tuple[Any, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +47,8 @@ class Outcome:
     Attributes:
         accepted: Rows stored by it.
         duplicates: Rows that were stored before, or stand twice in it.
-        unknown: Rows whose agent is unknown.
-        retired: Rows whose agent is retired.
+        unknown: Rows whose agent or workflow is unknown.
+        retired: Rows whose agent or workflow is retired.
     """
 
     accepted: int
@@ -71,13 +58,37 @@ class Outcome:
 
 
 @dataclass(slots=True, eq=False)
-class _Submission:
+class Submission(Generic[RowT]):
+    """The rows of one request; the arguments of `Ingest.submit`, and its answer."""
+
     tenant_id: UUID
-    rows: Sequence[Row]
+    rows: Sequence[RowT]
     size_bytes: int
     atomic: bool
     done: asyncio.Future[Outcome]
     submitted_at: float
+
+
+class Writer(Protocol[RowT]):
+    """How the rows of one kind are stored."""
+
+    @property
+    def kind(self) -> str:
+        """What they are, for metrics and the log."""
+
+    async def write(
+        self, connection: Connection, batch: Sequence[Submission[RowT]], rows: Sequence[RowT]
+    ) -> Stored:
+        """Stores a batch in one transaction.
+
+        Args:
+            connection: To the primary, without an open transaction.
+            batch: The requests.
+            rows: Their rows, one after the other.
+
+        Raises:
+            PartitionMissing: If a row's day has none; nothing was stored.
+        """
 
 
 @dataclass(slots=True)
@@ -91,31 +102,39 @@ class IngestCounts:
     last_commit_at: float | None = None
 
 
-class Ingest:
+class Ingest(Generic[RowT]):
     """A bounded queue and the flushers that empty it."""
 
     def __init__(
-        self, db: Database, *, max_records: int, max_bytes: int, flushers: int = 2
+        self,
+        db: Database,
+        writer: Writer[RowT],
+        *,
+        max_records: int,
+        max_bytes: int,
+        flushers: int = 2,
     ) -> None:
         """Starts nothing yet; `run` does.
 
         Args:
             db: Where rows go.
+            writer: How they are stored.
             max_records: Most records that wait or are being stored.
             max_bytes: Most bytes that they take.
             flushers: Statements under way at the same time.
         """
         self._db = db
+        self._writer = writer
+        self._metrics = IngestMetrics(writer.kind)
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._flushers = flushers
-        self._queue: deque[_Submission] = deque()
-        self._unanswered: dict[_Submission, None] = {}  # oldest first
+        self._queue: deque[Submission[RowT]] = deque()
+        self._unanswered: dict[Submission[RowT], None] = {}  # oldest first
         self._records = 0
         self._bytes = 0
         self._queued_records = 0
         self._under_way = 0
-        self._copies_to_skip = 0
         self._peak = 0.0  # of submissions under way, lately
         self._waiting = asyncio.Event()
         self._taking = asyncio.Lock()
@@ -140,7 +159,7 @@ class Ingest:
         return 0.0 if first is None else time.monotonic() - first.submitted_at
 
     def submit(
-        self, tenant_id: UUID, rows: Sequence[Row], size_bytes: int, *, atomic: bool
+        self, tenant_id: UUID, rows: Sequence[RowT], size_bytes: int, *, atomic: bool
     ) -> asyncio.Future[Outcome]:
         """Queues the rows of one request; the future is done after their commit.
 
@@ -152,21 +171,21 @@ class Ingest:
             tenant_id: Whose rows they are.
             rows: The rows, at least one.
             size_bytes: About what they take in memory.
-            atomic: All or nothing: one unknown or retired agent keeps all rows out.
+            atomic: All or nothing: one unknown or retired agent or workflow keeps all rows out.
 
         Raises:
             Overloaded: If the queue is full; nothing was stored.
         """
         if not self._has_room(len(rows), size_bytes):
             self.counts.shed += 1
-            SHED.inc()
+            self._metrics.shed.inc()
             raise Overloaded(
                 "INGEST_QUEUE_FULL",
                 "The ingest queue is full; nothing was stored. Send the same request again.",
                 retry_after_seconds=1.0,
             )
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        submission = _Submission(tenant_id, rows, size_bytes, atomic, done, time.monotonic())
+        submission = Submission(tenant_id, rows, size_bytes, atomic, done, time.monotonic())
         self._unanswered[submission] = None
         self._queue.append(submission)
         self._records += len(rows)
@@ -177,7 +196,7 @@ class Ingest:
         done.add_done_callback(lambda _: self._release(submission))
         return done
 
-    def _release(self, submission: _Submission) -> None:
+    def _release(self, submission: Submission[RowT]) -> None:
         del self._unanswered[submission]
         self._under_way -= 1
         self._records -= len(submission.rows)
@@ -215,10 +234,10 @@ class Ingest:
         while batch := await self._take():
             started = time.monotonic()
             await self._store(batch)
-            COMMIT.observe(time.monotonic() - started)
-            QUEUED.set(self._queued_records)
+            self._metrics.commit.observe(time.monotonic() - started)
+            self._metrics.queued.set(self._queued_records)
 
-    async def _take(self) -> list[_Submission]:
+    async def _take(self) -> list[Submission[RowT]]:
         """The next batch; empty when stopped and nothing is left."""
         async with self._taking:
             while True:
@@ -246,8 +265,8 @@ class Ingest:
                 return
             waiting = len(self._queue)
 
-    def _pop(self) -> list[_Submission]:
-        batch: list[_Submission] = []
+    def _pop(self) -> list[Submission[RowT]]:
+        batch: list[Submission[RowT]] = []
         rows = 0
         while self._queue and (not batch or rows + len(self._queue[0].rows) <= BATCH_ROWS):
             submission = self._queue.popleft()
@@ -259,7 +278,7 @@ class Ingest:
             self._waiting.clear()
         return batch
 
-    async def _store(self, batch: list[_Submission]) -> None:
+    async def _store(self, batch: list[Submission[RowT]]) -> None:
         """Stores a batch and answers each submission, whatever happens."""
         try:
             stored = await self._execute(batch)
@@ -268,15 +287,20 @@ class Ingest:
         except PartitionMissing:
             await self._divide(batch, _day_is_missing())
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-            log.error("the database refused a batch", sqlstate=error.sqlstate, requests=len(batch))
+            log.error(
+                "the database refused a batch",
+                kind=self._writer.kind,
+                sqlstate=error.sqlstate,
+                requests=len(batch),
+            )
             await self._divide(batch, error)
         except asyncpg.PostgresError as error:  # a fault of ours: loud, and the others go on
-            log.exception("storing telemetry failed", sqlstate=error.sqlstate)
+            log.exception("storing failed", kind=self._writer.kind, sqlstate=error.sqlstate)
             _fail(batch, error)
         else:
             self._answer(batch, stored)
 
-    async def _divide(self, batch: list[_Submission], error: Exception) -> None:
+    async def _divide(self, batch: list[Submission[RowT]], error: Exception) -> None:
         if len(batch) == 1:
             _fail(batch, error)
             return
@@ -284,43 +308,25 @@ class Ingest:
         await self._store(batch[:half])
         await self._store(batch[half:])
 
-    async def _execute(self, batch: list[_Submission]) -> Stored:
+    async def _execute(self, batch: list[Submission[RowT]]) -> Stored:
         rows = [row for s in batch for row in s.rows]
-        BATCH.observe(len(rows))
+        self._metrics.batch.observe(len(rows))
         for attempt in range(1, TRIES):
             try:
                 async with self._db.connection(CHECKOUT_SECONDS) as connection:
-                    return await self._write(connection, batch, rows)
+                    return await self._writer.write(connection, batch, rows)
             except Unavailable as error:
-                log.warning("storing telemetry failed", attempt=attempt, cause=error.message)
+                log.warning(
+                    "storing failed",
+                    kind=self._writer.kind,
+                    attempt=attempt,
+                    cause=error.message,
+                )
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
         async with self._db.connection(CHECKOUT_SECONDS) as connection:
-            return await self._write(connection, batch, rows)
+            return await self._writer.write(connection, batch, rows)
 
-    async def _write(
-        self, connection: Connection, batch: list[_Submission], rows: list[Row]
-    ) -> Stored:
-        """Tries the short ways if they promise anything, else finds out about each row."""
-        if len(rows) == 1 and await store_row(connection, batch[0].tenant_id, rows[0]):
-            return ALL_STORED
-        if self._may_copy(batch, rows):
-            if await copy_rows(connection, batch[0].tenant_id, rows):
-                return ALL_STORED
-            self._copies_to_skip = COPIES_TO_SKIP
-        tenants = [s.tenant_id for s in batch for _ in s.rows]
-        requests = [
-            -number if s.atomic else number for number, s in enumerate(batch, 1) for _ in s.rows
-        ]
-        return await store_rows(connection, tenants, rows, requests)
-
-    def _may_copy(self, batch: list[_Submission], rows: list[Row]) -> bool:
-        """Whether there are many rows, of one tenant, and COPY did not fail just now."""
-        if len(rows) < COPY_ROWS or any(s.tenant_id != batch[0].tenant_id for s in batch):
-            return False
-        self._copies_to_skip = max(0, self._copies_to_skip - 1)
-        return not self._copies_to_skip
-
-    def _answer(self, batch: list[_Submission], stored: Stored) -> None:
+    def _answer(self, batch: list[Submission[RowT]], stored: Stored) -> None:
         self.counts.last_commit_at = time.time()
         start = 0
         for submission in batch:
@@ -329,23 +335,28 @@ class Ingest:
             start = end
             self.counts.accepted += outcome.accepted
             self.counts.duplicates += outcome.duplicates
-            _ACCEPTED.inc(outcome.accepted)
-            _DUPLICATES.inc(outcome.duplicates)
+            self._metrics.accepted.inc(outcome.accepted)
+            self._metrics.duplicates.inc(outcome.duplicates)
             if not submission.done.done():
                 submission.done.set_result(outcome)
 
     def count_refused(self, records: int) -> None:
         """Counts records that were refused, by whoever refused them."""
         self.counts.refused += records
-        _REFUSED.inc(records)
+        self._metrics.refused.inc(records)
 
 
-_ACCEPTED = RECORDS.labels("accepted")
-_DUPLICATES = RECORDS.labels("duplicate")
-_REFUSED = RECORDS.labels("refused")
+def tenants_of(batch: Sequence[Submission[Any]]) -> list[UUID]:
+    """The tenant of each row of a batch."""
+    return [s.tenant_id for s in batch for _ in s.rows]
 
 
-def _outcome(submission: _Submission, stored: Stored, start: int, end: int) -> Outcome:
+def requests_of(batch: Sequence[Submission[Any]]) -> list[int]:
+    """The request of each row of a batch, from 1, negative if it wants all or nothing."""
+    return [-number if s.atomic else number for number, s in enumerate(batch, 1) for _ in s.rows]
+
+
+def _outcome(submission: Submission[Any], stored: Stored, start: int, end: int) -> Outcome:
     count = end - start
     if stored.all_stored:
         return Outcome(count, 0)
@@ -366,7 +377,7 @@ def _day_is_missing() -> Unavailable:
     )
 
 
-def _fail(batch: list[_Submission], error: Exception) -> None:
+def _fail(batch: Iterable[Submission[Any]], error: Exception) -> None:
     for submission in batch:
         if not submission.done.done():
             submission.done.set_exception(error)

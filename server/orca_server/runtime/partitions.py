@@ -1,4 +1,4 @@
-"""Keeps a partition of telemetry for every day that may be written, and drops expired ones.
+"""Keeps a partition of telemetry and events for every day that may be written, and drops old ones.
 
 One replica at a time, by an advisory lock; the others look whether it is done. Each transaction
 makes a few days, so that its locks are short.
@@ -20,7 +20,7 @@ LOCK = 0x6F726361_0002
 DAYS_AHEAD = 14
 LEAST_DAYS_AHEAD = 2.0
 """With fewer days left the server is not ready."""
-DAYS_PER_TRANSACTION = 15
+PARTITIONS_PER_TRANSACTION = 15
 LOCK_WAIT_MS = 2_000
 
 log = structlog.get_logger(__name__)
@@ -48,22 +48,23 @@ async def ensure(db: Database, now: datetime, retention_days: int) -> bool:
     Args:
         db: The database.
         now: Present instant, UTC.
-        retention_days: Days for which telemetry is kept; a day more is left alone.
+        retention_days: Days for which rows are kept; a day more is left alone.
 
     Returns:
-        Whether every wanted day has its partition now.
+        Whether every wanted day has its partitions now.
     """
     days = wanted_days(now, retention_days)
     expired_before = days[0] - timedelta(days=1)
     async with db.connection() as connection:
         found = await system.list_partitions(connection)
-    if _attached(found).issuperset(days) and all(each.day >= expired_before for each in found):
+    complete = system.attached_days(found).issuperset(days)
+    if complete and all(each.day >= expired_before for each in found):
         return True
     async with db.connection() as connection, _turn(connection) as mine:
         if mine:
             await _create(connection, days)
             await _drop(connection, expired_before)
-        return _attached(await system.list_partitions(connection)).issuperset(days)
+        return system.attached_days(await system.list_partitions(connection)).issuperset(days)
 
 
 @asynccontextmanager
@@ -78,21 +79,23 @@ async def _turn(connection: Connection) -> AsyncIterator[bool]:
 
 
 async def _create(connection: Connection, days: list[date]) -> None:
-    present = {each.day: each for each in await system.list_partitions(connection)}
-    missing = [day for day in reversed(days) if day not in present]  # the future first
-    detached = [day for day in days if day in present and not present[day].attached]
-    for start in range(0, len(missing), DAYS_PER_TRANSACTION):
+    found = await system.list_partitions(connection)
+    present = {(each.parent, each.day) for each in found}
+    wanted = [(parent, day) for day in reversed(days) for parent in system.PARTITIONED]
+    missing = [each for each in wanted if each not in present]  # the future first
+    detached = [each for each in found if not each.attached and each.day in days]
+    for start in range(0, len(missing), PARTITIONS_PER_TRANSACTION):
         async with connection.transaction():
             await system.limit_lock_waits(connection, LOCK_WAIT_MS)
             await system.create_partitions(
-                connection, missing[start : start + DAYS_PER_TRANSACTION]
+                connection, missing[start : start + PARTITIONS_PER_TRANSACTION]
             )
-    for day in detached:  # the retention was made longer meanwhile
+    for partition in detached:  # the retention was made longer meanwhile
         async with connection.transaction():
             await system.limit_lock_waits(connection, LOCK_WAIT_MS)
-            await system.attach_partition(connection, day)
+            await system.attach_partition(connection, partition)
     if missing or detached:
-        log.info("partitions_made", days=len(missing) + len(detached))
+        log.info("partitions_made", partitions=len(missing) + len(detached))
 
 
 async def _drop(connection: Connection, expired_before: date) -> None:
@@ -108,13 +111,9 @@ async def _drop_one(connection: Connection, partition: Partition) -> None:
         if partition.attached:
             await system.detach_partition(connection, partition)
         await system.drop_partition(connection, partition)
-        log.info("partition_dropped", day=str(partition.day))
+        log.info("partition_dropped", table=partition.table)
     except (asyncpg.LockNotAvailableError, asyncpg.ObjectNotInPrerequisiteStateError) as error:
-        log.warning("partition_kept", day=str(partition.day), cause=str(error))
+        log.warning("partition_kept", table=partition.table, cause=str(error))
     finally:
         if not connection.is_closed():
             await system.limit_lock_waits(connection, 0)
-
-
-def _attached(partitions: Iterable[Partition]) -> set[date]:
-    return {each.day for each in partitions if each.attached and not each.detaching}

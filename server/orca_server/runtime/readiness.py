@@ -121,8 +121,7 @@ class DatabaseProbe:
             ahead = 0.0
             if schema.version >= needed:
                 found = await system.list_partitions(connection)
-                have = [each.day for each in found if each.attached and not each.detaching]
-                ahead = partitions.days_ahead(self._now(), have)
+                ahead = partitions.days_ahead(self._now(), system.attached_days(found))
         self.state = state = DatabaseState(schema.server_version, schema.version, ahead)
         observability.PARTITION_DAYS.set(ahead)
         observability.CONNECTIONS_IN_USE.set(self._db.usage.in_use)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orca.v1 import system_service_pb2 as pb
-from orca_server.runtime.agent_names import AgentNames
+from orca_server.domain import events, telemetry
 from orca_server.runtime.agent_reads import AgentReads
 from orca_server.runtime.changes import Changes
 from orca_server.runtime.ingest import Ingest
+from orca_server.runtime.names import Names
 from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import DatabaseProbe, Readiness
 from orca_server.runtime.registry_sync import RegistrySync
@@ -32,8 +33,10 @@ class ServerContext:
     database_probe: DatabaseProbe
     preparation: Preparation
     revocations: Revocations
-    ingest: Ingest
-    names: AgentNames
+    ingest: Ingest[telemetry.Row]
+    event_ingest: Ingest[events.Row]
+    agent_names: Names
+    workflow_names: Names
     reads: AgentReads
     changes: Changes
     tick: Tick

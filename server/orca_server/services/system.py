@@ -63,15 +63,17 @@ class SystemServicer:
             status.database.partition_days_ahead = state.partition_days_ahead
 
     def _add_ingest(self, status: pb.Status) -> None:
-        ingest = self._context.ingest
-        status.ingest.queued_records = ingest.queued_records
-        status.ingest.queued_bytes = ingest.queued_bytes
-        status.ingest.accepted = ingest.counts.accepted
-        status.ingest.duplicates = ingest.counts.duplicates
-        status.ingest.refused = ingest.counts.refused
-        status.ingest.shed = ingest.counts.shed
-        if ingest.counts.last_commit_at is not None:
-            status.ingest.last_commit_at.FromMicroseconds(int(ingest.counts.last_commit_at * 1e6))
+        both = (self._context.ingest, self._context.event_ingest)
+        for ingest in both:
+            status.ingest.queued_records += ingest.queued_records
+            status.ingest.queued_bytes += ingest.queued_bytes
+            status.ingest.accepted += ingest.counts.accepted
+            status.ingest.duplicates += ingest.counts.duplicates
+            status.ingest.refused += ingest.counts.refused
+            status.ingest.shed += ingest.counts.shed
+        commits = [each.counts.last_commit_at for each in both]
+        if last := max((at for at in commits if at is not None), default=None):
+            status.ingest.last_commit_at.FromMicroseconds(int(last * 1e6))
 
     async def _add_trust(self, status: pb.Status) -> None:
         state = self._context.tick.state

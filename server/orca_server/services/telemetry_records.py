@@ -5,44 +5,27 @@ stream brings hundreds of thousands of records a second through here.
 """
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from uuid import UUID
 
 from asyncpg import Record
 from asyncpg.pgproto import pgproto
-from google.protobuf.struct_pb2 import Struct, Value
 
 from orca.v1 import telemetry_pb2 as pb
 from orca_server.domain import telemetry as domain
 from orca_server.domain.telemetry import MAX_COUNT, Columns, Refusal
+from orca_server.services.record_fields import (
+    Named,
+    WrongField,
+    parse_id,
+    read_attributes,
+    read_instant_us,
+)
 
-Named = Mapping[tuple[str, str], UUID]
-_ATTRIBUTES_DEPTH = 10
 _ROW_BYTES = 400
 _COUNTS = ("operations", "errors", "violations")
 _OPTIONAL_COUNTS = ("attempts", "blocked_violations", "input_tokens", "output_tokens")
 _MEASURES = (*_OPTIONAL_COUNTS, "latency_ms", "latency_max_ms", "cost_usd")
-
-
-class _WrongError(Exception):
-    """A record that may not be stored: field, reason and message."""
-
-
-def parse_id(text: str) -> UUID | None:
-    """The UUID that a text spells in the usual form, else None."""
-    return _parse_id(text) if len(text) == 36 else None
-
-
-@lru_cache(maxsize=65536)
-def _parse_id(text: str) -> UUID | None:
-    # Only texts of that length are kept: others may have megabytes.
-    try:
-        found: UUID = pgproto.UUID(UUID(text).bytes)
-        return found
-    except ValueError:
-        return None
 
 
 def names_in(records: Sequence[pb.TelemetryRecord]) -> set[tuple[str, str]]:
@@ -57,7 +40,7 @@ def to_columns(
     allowed: frozenset[UUID] | None,
     oldest_us: int,
     newest_us: int,
-) -> Columns:
+) -> Columns[domain.Row]:
     """The rows of a request, and why the others are refused.
 
     Args:
@@ -67,11 +50,11 @@ def to_columns(
         oldest_us: Smallest `observed_at`, microseconds since 1970.
         newest_us: Largest.
     """
-    columns = Columns()
+    columns: Columns[domain.Row] = Columns()
     for index, record in enumerate(records):
         try:
             row = _to_row(record, named, allowed, oldest_us, newest_us)
-        except _WrongError as wrong:
+        except WrongField as wrong:
             columns.refusals.append(Refusal(index, *wrong.args))
         else:
             columns.rows.append(row)
@@ -88,7 +71,7 @@ def _to_row(
     newest_us: int,
 ) -> domain.Row:
     agent_id = _agent(record, named, allowed)
-    observed_us = _observed_us(record, oldest_us, newest_us)
+    observed_us = read_instant_us(record.observed_at, record, "observed_at", oldest_us, newest_us)
     operations, errors, violations = record.operations, record.errors, record.violations
     if not 0 <= errors <= operations <= MAX_COUNT or not 0 <= violations <= MAX_COUNT:
         _check_counts(record)
@@ -104,11 +87,11 @@ def _to_row(
     ):
         _check_counts(record)
     if attempts is not None and not operations <= attempts <= MAX_COUNT:
-        raise _WrongError("attempts", "OUT_OF_RANGE", "must lie within operations and 10^9")
+        raise WrongField("attempts", "OUT_OF_RANGE", "must lie within operations and 10^9")
     if operations == 0:
         _check_heartbeat(record)
     latency_us, latency_max_us, cost = _latency_and_cost(record)
-    attributes = _attributes(record.attributes) if has("attributes") else None
+    attributes = read_attributes(record.attributes) if has("attributes") else None
     values = (
         observed_us,
         operations,
@@ -125,7 +108,7 @@ def _to_row(
     )
     if record.id:
         if len(record.id) > domain.MAX_ID_LENGTH:
-            raise _WrongError("id", "TOO_LONG", f"at most {domain.MAX_ID_LENGTH} characters")
+            raise WrongField("id", "TOO_LONG", f"at most {domain.MAX_ID_LENGTH} characters")
         identity = domain.client_identity(record.id)
     else:
         identity = domain.content_identity(values)
@@ -136,52 +119,36 @@ def _to_row(
 def _agent(record: pb.TelemetryRecord, named: Named, allowed: frozenset[UUID] | None) -> UUID:
     if record.HasField("agent"):
         if record.agent_id:
-            raise _WrongError("agent", "CONFLICTING", "give agent_id or agent, not both")
+            raise WrongField("agent", "CONFLICTING", "give agent_id or agent, not both")
         found = named.get((record.agent.type, record.agent.name))
         if found is None:
             text = f"no agent of type '{record.agent.type}' is called '{record.agent.name}'"
-            raise _WrongError("agent", "AGENT_NOT_FOUND", text)
+            raise WrongField("agent", "AGENT_NOT_FOUND", text)
         agent_id = found
     else:
         if not record.agent_id:
-            raise _WrongError("agent_id", "REQUIRED", "give agent_id or agent")
+            raise WrongField("agent_id", "REQUIRED", "give agent_id or agent")
         parsed = parse_id(record.agent_id)
         if parsed is None:
-            raise _WrongError("agent_id", "INVALID_FORMAT", "must be a UUID")
+            raise WrongField("agent_id", "INVALID_FORMAT", "must be a UUID")
         agent_id = parsed
     if allowed is not None and agent_id not in allowed:
-        raise _WrongError(
-            "agent_id", "AGENT_NOT_ALLOWED", "the token may not report for this agent"
-        )
+        raise WrongField("agent_id", "AGENT_NOT_ALLOWED", "the token may not report for this agent")
     return agent_id
-
-
-def _observed_us(record: pb.TelemetryRecord, oldest_us: int, newest_us: int) -> int:
-    at = record.observed_at
-    observed_us = at.seconds * 1_000_000 + at.nanos // 1000
-    if oldest_us <= observed_us <= newest_us and 0 <= at.nanos < 1_000_000_000:
-        return observed_us
-    if not record.HasField("observed_at"):
-        raise _WrongError("observed_at", "REQUIRED", "must be given; the server never fills it in")
-    raise _WrongError(
-        "observed_at",
-        "OUT_OF_RANGE",
-        "must lie within the retention and at most 5 minutes ahead of the server's clock",
-    )
 
 
 def _check_counts(record: pb.TelemetryRecord) -> None:
     for name in (*_COUNTS, *_OPTIONAL_COUNTS):
         if not 0 <= getattr(record, name) <= MAX_COUNT:
-            raise _WrongError(name, "OUT_OF_RANGE", "must lie within 0 and 10^9")
+            raise WrongField(name, "OUT_OF_RANGE", "must lie within 0 and 10^9")
     if record.errors > record.operations:
-        raise _WrongError("errors", "OUT_OF_RANGE", "must not exceed operations")
+        raise WrongField("errors", "OUT_OF_RANGE", "must not exceed operations")
 
 
 def _check_heartbeat(record: pb.TelemetryRecord) -> None:
     for name in ("violations", *_MEASURES):
         if getattr(record, name) != 0:
-            raise _WrongError(name, "NOT_ALLOWED", "must be 0 or absent where operations is 0")
+            raise WrongField(name, "NOT_ALLOWED", "must be 0 or absent where operations is 0")
 
 
 def _latency_and_cost(
@@ -192,64 +159,18 @@ def _latency_and_cost(
     largest = record.latency_max_ms or (0.0 if has("latency_max_ms") else None)
     cost = record.cost_usd or (0.0 if has("cost_usd") else None)
     if latency is not None and not 0 <= latency <= domain.MAX_LATENCY_MS:
-        raise _WrongError("latency_ms", "OUT_OF_RANGE", "must lie within 0 and 86,400,000")
+        raise WrongField("latency_ms", "OUT_OF_RANGE", "must lie within 0 and 86,400,000")
     if largest is not None and not (latency or 0) <= largest <= domain.MAX_LATENCY_MS:
-        raise _WrongError(
+        raise WrongField(
             "latency_max_ms", "OUT_OF_RANGE", "must lie within latency_ms and 86,400,000"
         )
     if cost is not None and not 0 <= cost <= domain.MAX_COST_USD:
-        raise _WrongError("cost_usd", "OUT_OF_RANGE", "must lie within 0 and 10^6")
+        raise WrongField("cost_usd", "OUT_OF_RANGE", "must lie within 0 and 10^6")
     return (
         None if latency is None else round(latency * 1000),
         None if largest is None else round(largest * 1000),
         None if cost is None else round(cost * 1_000_000_000),
     )
-
-
-def _attributes(struct: Struct) -> str | None:
-    if not struct.fields:
-        return None
-    if struct.ByteSize() > 4 * domain.MAX_ATTRIBUTES_BYTES:
-        raise _too_large()
-    try:
-        text = json.dumps(
-            _plain_struct(struct, 1), sort_keys=True, separators=(",", ":"), allow_nan=False
-        )
-    except ValueError as error:
-        raise _WrongError("attributes", "INVALID_FORMAT", "numbers must be finite") from error
-    if len(text) > domain.MAX_ATTRIBUTES_BYTES:
-        raise _too_large()
-    return text
-
-
-def _too_large() -> _WrongError:
-    return _WrongError("attributes", "TOO_LONG", "at most 8 KiB as JSON")
-
-
-def _plain_struct(struct: Struct, depth: int) -> dict[str, object]:
-    if depth > _ATTRIBUTES_DEPTH:
-        raise _WrongError("attributes", "TOO_DEEP", f"at most {_ATTRIBUTES_DEPTH} levels")
-    return {key: _plain(value, depth) for key, value in struct.fields.items()}
-
-
-def _plain(value: Value, depth: int) -> object:
-    match value.WhichOneof("kind"):
-        case "struct_value":
-            return _plain_struct(value.struct_value, depth + 1)
-        case "list_value":
-            if depth > _ATTRIBUTES_DEPTH:
-                raise _WrongError("attributes", "TOO_DEEP", f"at most {_ATTRIBUTES_DEPTH} levels")
-            return [_plain(item, depth + 1) for item in value.list_value.values]
-        case "number_value":
-            number = value.number_value
-            whole = math.isfinite(number) and number == int(number) and abs(number) < 2**53
-            return int(number) if whole else number
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case _:
-            return None
 
 
 def from_row(agent_id: UUID, row: Record) -> pb.StoredTelemetry:

@@ -1,5 +1,6 @@
-"""State of the schema: its version, and the daily partitions of telemetry."""
+"""State of the schema: its version, and the daily partitions of telemetry and events."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -9,7 +10,8 @@ import asyncpg
 from orca_server.store.database import Connection
 from orca_server.store.queries import QUERIES
 
-PREFIX = "telemetry_p"
+PARTITIONED = ("telemetry", "workflow_events")
+"""Tables with a partition for each day of their key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +24,24 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A table for one day of telemetry."""
+    """A table for one day of another."""
 
+    parent: str
+    """Which of PARTITIONED."""
     day: date
     attached: bool
     """False: a table that was detached and not dropped yet."""
     detaching: bool
 
     @property
+    def in_use(self) -> bool:
+        """Whether rows of its day go there."""
+        return self.attached and not self.detaching
+
+    @property
     def table(self) -> str:
         """Its name."""
-        return table_of(self.day)
+        return table_of(self.parent, self.day)
 
 
 async def read_schema(connection: Connection) -> Schema:
@@ -45,34 +54,46 @@ async def read_schema(connection: Connection) -> Schema:
 
 
 async def list_partitions(connection: Connection) -> list[Partition]:
-    """The days of telemetry that have a table, oldest first."""
-    rows = await connection.fetch(QUERIES["list_telemetry_partitions"])
-    return [Partition(_day_of(row["name"]), row["attached"], row["detaching"]) for row in rows]
+    """The days that have a table, by parent, oldest first."""
+    rows = await connection.fetch(QUERIES["list_partitions"], PARTITIONED)
+    return [
+        Partition(row["parent"], _day_of(row["name"]), row["attached"], row["detaching"])
+        for row in rows
+    ]
 
 
-async def create_partitions(tx: Connection, days: list[date]) -> None:
-    """Makes tables for the days and attaches them.
+def attached_days(partitions: Sequence[Partition]) -> set[date]:
+    """The days for which each of PARTITIONED has its partition."""
+    of_each = (
+        {each.day for each in partitions if each.parent == parent and each.in_use}
+        for parent in PARTITIONED
+    )
+    return set.intersection(*of_each)
+
+
+async def create_partitions(tx: Connection, days: Sequence[tuple[str, date]]) -> None:
+    """Makes tables for days of some of PARTITIONED and attaches them.
 
     Made as tables of their own and then attached: CREATE TABLE … PARTITION OF would wait behind a
     running pg_dump, and every insert behind it.
     """
     statements = [
-        f"CREATE TABLE {table_of(day)} (LIKE telemetry INCLUDING ALL EXCLUDING COMMENTS);\n"
-        f"{_attach(day)};"
-        for day in days
+        f"CREATE TABLE {table_of(parent, day)}"
+        f" (LIKE {parent} INCLUDING ALL EXCLUDING COMMENTS);\n{_attach(parent, day)};"
+        for parent, day in days
     ]
     await tx.execute("\n".join(statements))
 
 
-async def attach_partition(tx: Connection, day: date) -> None:
+async def attach_partition(tx: Connection, partition: Partition) -> None:
     """Attaches a day's table that was detached."""
-    await tx.execute(_attach(day))
+    await tx.execute(_attach(partition.parent, partition.day))
 
 
-def _attach(day: date) -> str:
+def _attach(parent: str, day: date) -> str:
     first, end = first_key(day), first_key(day + timedelta(days=1))
     return (
-        f"ALTER TABLE telemetry ATTACH PARTITION {table_of(day)}"
+        f"ALTER TABLE {parent} ATTACH PARTITION {table_of(parent, day)}"
         f" FOR VALUES FROM ('{first}') TO ('{end}')"
     )
 
@@ -80,7 +101,9 @@ def _attach(day: date) -> str:
 async def detach_partition(connection: Connection, partition: Partition) -> None:
     """Detaches a day without holding up readers or writers; outside of a transaction."""
     how = "FINALIZE" if partition.detaching else "CONCURRENTLY"
-    await connection.execute(f"ALTER TABLE telemetry DETACH PARTITION {partition.table} {how}")
+    await connection.execute(
+        f"ALTER TABLE {partition.parent} DETACH PARTITION {partition.table} {how}"
+    )
 
 
 async def drop_partition(connection: Connection, partition: Partition) -> None:
@@ -96,9 +119,9 @@ async def limit_lock_waits(connection: Connection, milliseconds: int) -> None:
     )
 
 
-def table_of(day: date) -> str:
+def table_of(parent: str, day: date) -> str:
     """Name of a day's table."""
-    return f"{PREFIX}{day:%Y%m%d}"
+    return f"{parent}_p{day:%Y%m%d}"
 
 
 def first_key(day: date) -> UUID:
@@ -108,4 +131,4 @@ def first_key(day: date) -> UUID:
 
 
 def _day_of(table: str) -> date:
-    return datetime.strptime(table.removeprefix(PREFIX), "%Y%m%d").replace(tzinfo=UTC).date()
+    return datetime.strptime(table[-8:], "%Y%m%d").replace(tzinfo=UTC).date()

@@ -1,40 +1,14 @@
-"""The tables `telemetry` and `trust_inbox`: batches in, pages out."""
+"""The tables `telemetry` and `trust_inbox`: batches in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
-from asyncpg import Connection, Record
+from asyncpg import Connection
 
 from orca_server.domain.telemetry import Row
+from orca_server.store.batches import Stored, store_batch
 from orca_server.store.queries import QUERIES
-
-LAST_KEY = UUID(int=2**128 - 1)
-
-
-class PartitionMissing(Exception):
-    """The day of some row has no partition yet; nothing was stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What became of a batch; positions count its rows from 0.
-
-    Attributes:
-        all_stored: Every row was stored.
-        positions: Rows that were stored, ascending; empty if `all_stored`.
-        unknown: Rows whose agent is unknown.
-        retired: Rows whose agent is retired.
-    """
-
-    all_stored: bool
-    positions: tuple[int, ...]
-    unknown: frozenset[int]
-    retired: frozenset[int]
-
-
-ALL_STORED = Stored(True, (), frozenset(), frozenset())
 
 
 async def store_rows(
@@ -43,30 +17,8 @@ async def store_rows(
     rows: Sequence[Row],
     requests: Sequence[int],
 ) -> Stored:
-    """Stores a batch in one statement.
-
-    Args:
-        connection: Any; the statement is its own transaction unless one is open.
-        tenants: Tenant of each row.
-        rows: The rows.
-        requests: Request of each row, negative if that request wants all or nothing.
-
-    Raises:
-        PartitionMissing: If a row's day has none; nothing was stored.
-    """
-    columns = list(zip(*rows, strict=True))
-    try:
-        record = await connection.fetchrow(QUERIES["store_telemetry"], tenants, *columns, requests)
-    except asyncpg.CheckViolationError as error:
-        if error.constraint_name is not None:
-            raise
-        raise PartitionMissing from error
-    return Stored(
-        all_stored=record["stored"] == len(rows),
-        positions=tuple(sorted(_from_zero(record["positions"]))),
-        unknown=_from_zero(record["unknown"]),
-        retired=_from_zero(record["retired"]),
-    )
+    """Stores a batch in one statement; see `store_batch`."""
+    return await store_batch(connection, "telemetry", tenants, rows, requests)
 
 
 async def store_row(connection: Connection, tenant_id: UUID, row: Row) -> bool:
@@ -82,10 +34,6 @@ async def store_row(connection: Connection, tenant_id: UUID, row: Row) -> bool:
     return stored
 
 
-def _from_zero(positions: Sequence[int] | None) -> frozenset[int]:
-    return frozenset(position - 1 for position in positions or ())
-
-
 async def resolve_agents(
     connection: Connection, tenant_id: UUID, names: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], UUID]:
@@ -95,31 +43,3 @@ async def resolve_agents(
         QUERIES["resolve_agents"], [tenant_id] * len(names), types, [name for _, name in names]
     )
     return {(record["type"], record["name"]): record["id"] for record in records}
-
-
-async def list_rows(
-    connection: Connection,
-    tenant_id: UUID,
-    agent_id: UUID,
-    *,
-    first: UUID,
-    end: UUID,
-    newest_first: bool,
-    limit: int,
-) -> list[Record]:
-    """A page of an agent's records with `first` <= key < `end`."""
-    name = "list_telemetry_newest_first" if newest_first else "list_telemetry"
-    rows: list[Record] = await connection.fetch(
-        QUERIES[name], tenant_id, agent_id, first, end, limit
-    )
-    return rows
-
-
-async def count_rows(
-    connection: Connection, tenant_id: UUID, agent_id: UUID, first: UUID, end: UUID
-) -> int:
-    """How many records of an agent have `first` <= key < `end`."""
-    count: int = await connection.fetchval(
-        QUERIES["count_telemetry"], tenant_id, agent_id, first, end
-    )
-    return count
