@@ -9,7 +9,7 @@ import typer
 import yaml
 
 import orca
-from orca.cli import agents_app, mount, registry_app, telemetry_app, trust_app
+from orca.cli import agents_app, mount, registry_app, telemetry_app, trust_app, workflows_app
 from orca.cli.failures import advice
 from orca.cli.output import Output, Printer, clean, number, plain, word
 from orca.v1.agent_pb2 import Agent
@@ -21,6 +21,7 @@ GROUPS = {
     "registry": registry_app,
     "telemetry": telemetry_app,
     "trust": trust_app,
+    "workflows": workflows_app,
 }
 
 
@@ -47,6 +48,9 @@ def test_all_the_commands_are_there() -> None:
         "orca agents list", "orca agents get", "orca agents enrol", "orca agents suspend",
         "orca agents resume", "orca agents retire", "orca telemetry import",
         "orca telemetry send", "orca trust show", "orca trust refresh", "orca trust history",
+        "orca workflows list", "orca workflows get", "orca workflows create",
+        "orca workflows update", "orca workflows pause", "orca workflows resume",
+        "orca workflows retire", "orca workflows delete",
     }  # fmt: skip
     assert expected <= {name for name, _ in _commands()}
 

@@ -1,18 +1,18 @@
 """Agents: the inventory."""
 
-import re
 from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from orca import references
 from orca.calls import Calls
-from orca.errors import InvalidRequest, NotFound
 from orca.paging import Pages
+from orca.references import Noun
 from orca.v1 import agent_pb2, agent_service_pb2
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+NOUN = Noun("agent", "type")
 
 
 class Agents:
@@ -77,20 +77,15 @@ class Agents:
             NotFound: If there is none (`AGENT_NOT_FOUND`).
             InvalidRequest: If there are several (`AGENT_AMBIGUOUS`).
         """
-        if _UUID.fullmatch(reference):
-            return await self.get(reference, timeout=timeout)
-        found = await self.list(
-            filter=_named(reference), show_catalog=True, page_size=10, timeout=timeout
-        ).collect(limit=10)
-        if not found:
-            raise NotFound(
-                f"No agent is called '{reference}'.",
-                reason="AGENT_NOT_FOUND",
-                metadata={"agent": reference},
-            )
-        if len(found) > 1:
-            raise _ambiguous(reference, found)
-        return found[0]
+
+        async def get(id: str) -> agent_pb2.Agent:
+            return await self.get(id, timeout=timeout)
+
+        async def search(filter: str) -> Sequence[agent_pb2.Agent]:
+            pages = self.list(filter=filter, show_catalog=True, page_size=10, timeout=timeout)
+            return await pages.collect(limit=10)
+
+        return await references.find(NOUN, reference, get, search)
 
     async def create(
         self,
@@ -167,27 +162,3 @@ class Agents:
         """The catalogue entry, now part of the fleet."""
         request = agent_service_pb2.EnrolAgentRequest(id=id, etag=etag, reason=reason)
         return await self._calls.unary(self._stub.EnrolAgent, request, timeout)
-
-
-def quote(text: str) -> str:
-    """The text as a string of a filter, its stars no wildcards."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
-    return f'"{escaped}"'
-
-
-def _named(reference: str) -> str:
-    """The filter that finds a name or TYPE/NAME; a name may hold slashes too."""
-    kind, slash, name = reference.partition("/")
-    whole = f"name = {quote(reference)}"
-    if not (slash and kind and name):
-        return whole
-    return f"{whole} OR (type = {quote(kind)} AND name = {quote(name)})"
-
-
-def _ambiguous(reference: str, found: Sequence[agent_pb2.Agent]) -> InvalidRequest:
-    names = ", ".join(f"{agent.type}/{agent.name}" for agent in found)
-    return InvalidRequest(
-        f"'{reference}' may be any of {names}: say TYPE/NAME, or its id.",
-        reason="AGENT_AMBIGUOUS",
-        metadata={"agent": reference, "candidates": names},
-    )

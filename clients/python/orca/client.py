@@ -14,6 +14,7 @@ from orca.registry import Registry
 from orca.system import System
 from orca.telemetry import Telemetry
 from orca.trust import Trust
+from orca.workflows import Workflows
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
@@ -23,8 +24,9 @@ class Client:
 
     Attributes:
         address: Where the server is.
-        agents: The inventory.
+        agents: The inventory of agents.
         telemetry: What agents did.
+        workflows: The inventory of what runs by itself.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
         system: The server's own health and status.
@@ -36,6 +38,7 @@ class Client:
         self._channel = calls.channel
         self.agents = Agents(calls)
         self.telemetry = Telemetry(calls)
+        self.workflows = Workflows(calls)
         self.registry = Registry(calls)
         self.trust = Trust(calls)
         self.system = System(calls)

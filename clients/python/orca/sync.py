@@ -98,8 +98,9 @@ class SyncClient:
     """A connection to one server, without async. Use `connect_sync`, and `with` to close it.
 
     Attributes:
-        agents: The inventory.
+        agents: The inventory of agents.
         telemetry: What agents did.
+        workflows: The inventory of what runs by itself.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
         system: The server's own health and status.
@@ -115,6 +116,7 @@ class SyncClient:
             raise
         self.agents = SyncPart(self._client.agents, self._loop)
         self.telemetry = SyncPart(self._client.telemetry, self._loop)
+        self.workflows = SyncPart(self._client.workflows, self._loop)
         self.registry = SyncPart(self._client.registry, self._loop)
         self.trust = SyncPart(self._client.trust, self._loop)
         self.system = SyncPart(self._client.system, self._loop)

@@ -10,8 +10,16 @@ from orca.cli.registry import registry_app
 from orca.cli.status import status
 from orca.cli.telemetry import telemetry_app
 from orca.cli.trust import trust_app
+from orca.cli.workflows import workflows_app
 
-__all__ = ["agents_app", "mount", "registry_app", "telemetry_app", "trust_app"]
+__all__ = [
+    "agents_app",
+    "mount",
+    "registry_app",
+    "telemetry_app",
+    "trust_app",
+    "workflows_app",
+]
 
 
 def mount(app: typer.Typer) -> None:
@@ -21,3 +29,4 @@ def mount(app: typer.Typer) -> None:
     app.add_typer(registry_app, name="registry")
     app.add_typer(telemetry_app, name="telemetry")
     app.add_typer(trust_app, name="trust")
+    app.add_typer(workflows_app, name="workflows")

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from orca.cli.failures import report
+from orca.agents import NOUN
 from orca.cli.output import facts, instant, optional, plain, ratio, table, word
 from orca.cli.progress import progress
+from orca.cli.resources import Outcome, Resources, change_named, conclude, show_list
 from orca.cli.session import EXIT_FAILED, Session, command
 from orca.errors import OrcaError
 from orca.v1 import trust_pb2
@@ -57,23 +57,7 @@ async def list_agents(
         page_size=min(limit or 0, 5000),
         timeout=session.timeout,
     )
-    agents, total, token = await _read(pages.pages(), limit)
-    document = {"agents": [plain(agent) for agent in agents]}
-    session.printer.show(document | {"next_page_token": token, "total_size": total}, _rows(agents))
-    if session.printer.is_table and len(agents) < total:
-        session.printer.note(f"{len(agents)} of {total} agents")
-
-
-async def _read(pages: Any, limit: int | None) -> tuple[list[Agent], int, str]:
-    """The agents, how many there are in all, and the token of what was left out."""
-    agents: list[Agent] = []
-    total, token = 0, ""
-    async for page in pages:
-        agents += page.agents
-        total, token = page.total_size, page.next_page_token
-        if limit is not None and len(agents) >= limit:
-            break
-    return agents[:limit], total, token
+    await show_list(session, pages.pages(), _AGENTS, limit)
 
 
 @agents_app.command("get")
@@ -97,7 +81,7 @@ async def suspend(session: Session, agents: _Names, reason: _Reason = "") -> Non
 
     Example: orca agents suspend weather --reason 'moves to another host'
     """
-    await _change_named(session, session.client.agents.suspend, agents, reason, "suspended")
+    await _change(session, session.client.agents.suspend, agents, reason, "suspended")
 
 
 @agents_app.command("resume")
@@ -107,7 +91,7 @@ async def resume(session: Session, agents: _Names, reason: _Reason = "") -> None
 
     Example: orca agents resume weather
     """
-    await _change_named(session, session.client.agents.resume, agents, reason, "resumed")
+    await _change(session, session.client.agents.resume, agents, reason, "resumed")
 
 
 @agents_app.command("retire")
@@ -117,7 +101,7 @@ async def retire(session: Session, agents: _Names, reason: _Reason = "") -> None
 
     Example: orca agents retire weather --reason 'replaced by forecast'
     """
-    await _change_named(session, session.client.agents.retire, agents, reason, "retired")
+    await _change(session, session.client.agents.retire, agents, reason, "retired")
 
 
 @agents_app.command("enrol")
@@ -144,7 +128,7 @@ async def enrol(
         raise typer.BadParameter("Name agents, or give --filter EXPR: one of the two.")
     change = session.client.agents.enrol
     if agents:
-        await _change_named(session, change, agents, reason, "enrolled")
+        await _change(session, change, agents, reason, "enrolled")
         return
     found = await _catalogue(session, filter)
     if not yes and not _agreed(session, found):
@@ -167,29 +151,12 @@ def _agreed(session: Session, found: list[Agent]) -> bool:
     return typer.confirm(f"Enrol {len(found)} agents?", err=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What became of one agent."""
-
-    name: str
-    agent: Agent | None = None
-    error: OrcaError | None = None
-
-
-async def _change_named(
+async def _change(
     session: Session, change: Change, names: list[str], reason: str, done: str
 ) -> None:
-    """Changes the agents that were named; those that cannot be found are failures."""
-
-    async def one(name: str) -> _Outcome:
-        try:
-            agent = await session.client.agents.find(name, timeout=session.timeout)
-            changed = await change(agent.id, reason=reason, timeout=session.timeout)
-        except OrcaError as error:
-            return _Outcome(name, error=error)
-        return _Outcome(name, agent=changed)
-
-    _conclude(session, [await one(name) for name in dict.fromkeys(names)], done)
+    """Changes the agents that were named."""
+    find = session.client.agents.find
+    await change_named(session, _AGENTS, find, change, names, reason, done)
 
 
 async def _change_all(
@@ -198,37 +165,18 @@ async def _change_all(
     """Changes many agents, some at a time, with a progress bar."""
     room = asyncio.Semaphore(_AT_A_TIME)
 
-    async def one(agent: Agent) -> _Outcome:
+    async def one(agent: Agent) -> Outcome[Agent]:
         async with room:
             try:
                 changed = await change(agent.id, reason=reason, timeout=session.timeout)
             except OrcaError as error:
-                return _Outcome(f"{agent.type}/{agent.name}", error=error)
+                return Outcome(NOUN.full_name(agent), error=error)
             advance(1)
-            return _Outcome(agent.name, agent=changed)
+            return Outcome(agent.name, changed)
 
     with progress(session.printer, "enrolling", len(agents)) as advance:
         outcomes = await asyncio.gather(*(one(agent) for agent in agents))
-    _conclude(session, outcomes, done)
-
-
-def _conclude(session: Session, outcomes: list[_Outcome], done: str) -> None:
-    """Prints what was done and what was not; ends with 1 if anything was not."""
-    changed = [outcome.agent for outcome in outcomes if outcome.agent is not None]
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    refused = [
-        {"agent": outcome.name, "reason": outcome.error.reason, "message": outcome.error.message}
-        for outcome in failed
-        if outcome.error is not None
-    ]
-    document = {"agents": [plain(agent) for agent in changed], "refused": refused}
-    shown: list[Table | Text] = [_rows(changed)] if changed else []
-    session.printer.show(document, *shown, Text(f"{len(changed)} {done}, {len(failed)} refused"))
-    for outcome in failed:
-        if outcome.error is not None:
-            report(outcome.error, session.printer)
-    if failed:
-        raise typer.Exit(EXIT_FAILED)
+    conclude(session, outcomes, _AGENTS, done)
 
 
 def _rows(agents: list[Agent]) -> Table:
@@ -295,3 +243,6 @@ def _health(agent: Agent) -> str | None:
 
 def _trust_state(agent: Agent) -> str | None:
     return word(trust_pb2.TrustState.Name, agent.trust_state, "TRUST_STATE_")
+
+
+_AGENTS = Resources("agent", _rows)
