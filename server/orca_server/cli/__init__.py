@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("up", "serve", "env", "psql", "db", "tokens", "verify")
+COMMANDS = ("up", "serve", "env", "psql", "db", "doctor", "tokens", "verify")
 
 
 def _tell_version(wanted: bool) -> None:

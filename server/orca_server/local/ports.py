@@ -64,10 +64,16 @@ def _fault(setting: str, port: int) -> str:
 
 def _holder(port: int) -> str:
     """Who listens on the port, as far as we may know."""
+    found = listener(port)
+    return f"{found[1]} (pid {found[0]})" if found else "a process of another user"
+
+
+def listener(port: int) -> tuple[int, str] | None:
+    """Process id and name of who listens on the port; None if nobody does, or we may not know."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
             listening = connection.status == psutil.CONN_LISTEN
             here = connection.laddr and connection.laddr.port == port
             if listening and here and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return "a process of another user"
+                return connection.pid, psutil.Process(connection.pid).name()
+    return None

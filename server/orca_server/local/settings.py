@@ -76,6 +76,12 @@ def checkout() -> Path | None:
     return root if (root / "gateway" / "envoy.yaml").is_file() else None
 
 
+def default_registry() -> Path | None:
+    """The registry file of the server of `orca up` that is told no other; None if there is none."""
+    path = (checkout() or Path.cwd()) / "registry" / "mcp_registry.schema.yaml"
+    return path if path.is_file() else None
+
+
 def default_folder() -> Path:
     """`.orca` in the checkout, wherever one stands; else where this user's data belong."""
     root = checkout()

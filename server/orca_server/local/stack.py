@@ -18,7 +18,7 @@ from orca_server.local.datadir import DATABASE_PASSWORD, JWT_SECRET, DataFolder
 from orca_server.local.envoy import Gateway, GatewaySettings
 from orca_server.local.postgres import Postgres, PostgresSettings
 from orca_server.local.program import Program
-from orca_server.local.settings import StackSettings, checkout
+from orca_server.local.settings import StackSettings, default_registry
 from orca_server.local.supervisor import POLL_SECONDS, Service, Supervised
 
 SERVER_PORT = 50151
@@ -149,8 +149,7 @@ class Stack:
             "ORCA_UNHEALTHY_AFTER_SECONDS": "0",  # the gateway is drained first, so knows
             "JWT_SECRET": self._data.secret(JWT_SECRET),
         }
-        registry = (checkout() or Path.cwd()) / "registry" / "mcp_registry.schema.yaml"
-        if registry.is_file():
+        if registry := default_registry():
             unless_given["MCP_REGISTRY_PATH"] = str(registry)
         missing = {name: value for name, value in unless_given.items() if name not in given}
         ours = {"DATABASE_URL": database_url, "ORCA_GRPC_ADDRESS": f"{ports.ADDRESS}:{port}"}

@@ -149,10 +149,19 @@ async def migration_status(database_url: str) -> MigrationStatus:
         MigrationError: If an applied migration is not the one of this release.
         Unavailable: If the database does not answer.
     """
-    wanted = read_migrations()
     async with _connected(database_url) as connection:
-        exists = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
-        done = await _applied(connection) if exists else {}
+        return await read_status(connection)
+
+
+async def read_status(connection: Connection) -> MigrationStatus:
+    """The same on a connection that is there already; two statements.
+
+    Raises:
+        MigrationError: If an applied migration is not the one of this release.
+    """
+    wanted = read_migrations()
+    exists = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
+    done = await _applied(connection) if exists else {}
     _refuse_changed(wanted, done)
     pending = tuple(each.label for each in wanted if each.version not in done)
     labels = tuple(f"{version:04d}_{name}" for version, (name, _) in sorted(done.items()))
