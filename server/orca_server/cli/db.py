@@ -1,4 +1,4 @@
-"""`orca db`: the schema."""
+"""`orca db`: the schema, and a sample to look at."""
 
 import asyncio
 import sys
@@ -6,15 +6,17 @@ from typing import NoReturn
 
 import typer
 
+from orca_server.cli.seed import seed
 from orca_server.cli.settings import load_settings_or_stack
 from orca_server.domain.errors import Unavailable
 
 
 def mount(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(help="The database's schema.", no_args_is_help=True)
+    group = typer.Typer(help="The database: its schema, a sample fleet.", no_args_is_help=True)
     group.command("migrate")(migrate)
     group.command("status")(status)
+    group.command("seed")(seed)
     app.add_typer(group, name="db")
 
 
