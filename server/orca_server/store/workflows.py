@@ -8,14 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from orca_server.domain import workflows as domain
+from orca_server.domain.changes import Kind
 from orca_server.domain.errors import Conflict, NotFound
 from orca_server.domain.workflows import Content, Schedule, Workflow, WorkflowState
-from orca_server.store import audit
+from orca_server.store import audit, changes
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection, Record
 from orca_server.store.deletion import standing_still
 from orca_server.store.listings import WORKFLOWS
 from orca_server.store.queries import QUERIES
+
+ENTITY = "workflow"
+"""What the audit log and the log of changes call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,10 @@ async def add_workflow(
     )
     if added is None:
         return False
+    await changes.record(tx, author.tenant_id, ENTITY, [new.id], Kind.CREATED)
     await mark(tx, author.tenant_id, new.id)
     details = {"provider": new.provider, "name": new.name, "state": new.state}
-    await audit.record(tx, author, "workflows.create", "workflow", {new.id: details})
+    await audit.record(tx, author, "workflows.create", ENTITY, {new.id: details})
     return True
 
 
@@ -135,9 +140,10 @@ async def save_workflow(
         new.counted_until,
         *_described(new.content),
     )
+    await changes.record(tx, author.tenant_id, ENTITY, [new.id], Kind.UPDATED)
     if domain.moves_freshness(old, new):
         await mark(tx, author.tenant_id, new.id)
-    await audit.record(tx, author, action, "workflow", {new.id: domain.changes(old, new)})
+    await audit.record(tx, author, action, ENTITY, {new.id: domain.changes(old, new)})
 
 
 async def mark(tx: Connection, tenant_id: UUID, workflow_id: UUID) -> None:
@@ -167,9 +173,10 @@ async def delete_workflow(tx: Connection, author: Author, workflow: Workflow) ->
     if await has_history(tx, author.tenant_id, workflow.id):
         return False
     await tx.execute(QUERIES["delete_workflow"], author.tenant_id, workflow.id)
+    await changes.record(tx, author.tenant_id, ENTITY, [workflow.id], Kind.DELETED)
     await mark(tx, author.tenant_id, workflow.id)  # the fleet's sums are without it from then on
     details = {"provider": workflow.provider, "name": workflow.name, "state": workflow.state}
-    await audit.record(tx, author, "workflows.delete", "workflow", {workflow.id: details})
+    await audit.record(tx, author, "workflows.delete", ENTITY, {workflow.id: details})
     return True
 
 
