@@ -21,6 +21,7 @@ from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from tests.servers import PostgresServer, free_port
 from tests.serving import server_process
 
+DAY = timedelta(days=1)
 ORCA = str(Path(sys.executable).with_name("orca"))
 DATA = Path(__file__).parents[1] / "data" / "registry"
 SHARED = Path(os.environ.get("ORCA_SHARED", Path(__file__).parents[3] / "shared")) / "data"
@@ -298,6 +299,40 @@ def test_every_wrong_field_of_a_record_is_named(address: str) -> None:
     assert result.returncode == 1
     assert "[TELEMETRY_INVALID]" in result.stderr
     assert "errors" in result.stderr
+
+
+def test_events_are_sent_and_listed_newest_first(address: str) -> None:
+    _done("workflows", "create", "n8n/sender", address=address)
+    send = ("events", "send", "--workflow", "n8n/sender", "--run", 7)
+    now = datetime.now(UTC)
+    started = (*send, "--kind", "started", "--occurred-at", (now - DAY).isoformat())
+    assert _json(*started, address=address) == {"accepted": 1, "duplicates": 0}
+    assert _json(*started, address=address) == {"accepted": 0, "duplicates": 1}
+    failed = (*send, "--kind", "failed", "--error", "too slow", "--duration-ms", 1500.5)
+    assert "1 accepted" in _done(*failed, address=address)
+    listed = _json("events", "list", "n8n/sender", address=address)
+    assert listed["total_size"] == 2
+    last, first = (each["event"] for each in listed["events"])
+    assert (first["kind"], last["kind"], last["run_id"]) == ("started", "failed", "7")
+    assert (last["error"]["message"], last["duration_ms"]) == ("too slow", 1500.5)
+    lines = _done("events", "list", last["workflow_id"], "--oldest", address=address).splitlines()
+    assert [line.split()[4] for line in lines[1:]] == ["started", "failed"]
+    since = (now - DAY / 2).strftime("%Y-%m-%dT%H:%M:%S")
+    recent = _json("events", "list", "n8n/sender", "--since", since, address=address)
+    assert [each["event"]["kind"] for each in recent["events"]] == ["failed"]
+
+
+def test_events_are_read_from_standard_input(address: str) -> None:
+    _done("workflows", "create", "n8n/piped", address=address)
+    now = datetime.now(UTC).isoformat()
+    body = {"events": [{"occurred_at": now, "run_id": "1", "kind": "succeeded"}]}
+    command = ("events", "send", "--stdin", "--workflow", "n8n/piped")
+    assert "1 accepted" in _done(*command, address=address, stdin=json.dumps(body))
+    body["events"][0]["kind"] = "exploded"
+    result = _orca(*command, address=address, stdin=json.dumps(body))
+    assert (result.returncode, "[EVENTS_INVALID]" in result.stderr) == (1, True)
+    assert "kind" in result.stderr
+    assert _orca("events", "send", address=address).returncode == 2
 
 
 def test_a_series_is_moved_to_end_now_and_a_second_run_counts_nothing_twice(

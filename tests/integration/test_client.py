@@ -16,6 +16,7 @@ import orca
 from orca.v1.agent_pb2 import Agent, AgentTool
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.telemetry_pb2 import AgentRef, TelemetryRecord
+from orca.v1.workflow_pb2 import Workflow, WorkflowEvent
 from orca_server.app import Addresses
 from tests.servers import free_port
 from tests.serving import server_process, wait_until_ready
@@ -147,6 +148,35 @@ async def test_a_stream_names_what_it_refuses_and_goes_on(client: orca.Client) -
     assert [(each.accepted, each.duplicates) for each in again] == [(0, 1), (0, 1)]
     (refused,) = receipts[0].refused
     assert (refused.index, refused.field, refused.reason) == (1, "agent", "AGENT_NOT_FOUND")
+
+
+def _event(workflow: Workflow, number: int, **values: Any) -> WorkflowEvent:
+    """An event a minute ago, each a millisecond earlier."""
+    at = Timestamp()
+    at.FromDatetime(datetime.now(UTC) - timedelta(minutes=1, milliseconds=number))
+    given = {"run_id": str(number), "kind": "succeeded", **values}
+    return WorkflowEvent(workflow_id=workflow.id, occurred_at=at, **given)
+
+
+async def test_events_are_recorded_streamed_and_listed(client: orca.Client) -> None:
+    workflow = await client.workflows.create(Workflow(provider="n8n", name="w"))
+    events = [_event(workflow, number) for number in range(40)]
+    first = await client.events.record(events[:10])
+    assert (first.accepted, first.duplicates) == (10, 0)
+    spoilt = [_event(workflow, 50), _event(workflow, 51, kind="exploded")]
+    batches = [*orca.batched(events, 15), spoilt]
+    receipts = [receipt async for receipt in client.events.stream(batches)]
+    assert [(r.accepted, r.duplicates, len(r.refused)) for r in receipts] == [
+        *((5, 10, 0), (15, 0, 0), (10, 0, 0)),
+        (1, 0, 1),
+    ]
+    newest = client.events.list(workflow.id, order_by="occurred_at desc", page_size=7)
+    assert [each.event.run_id for each in await newest.collect(3)] == ["0", "1", "2"]
+    assert await newest.count() == 41
+    with pytest.raises(orca.InvalidRequest) as refused:
+        await client.events.record(spoilt)
+    assert refused.value.reason == "EVENTS_INVALID"
+    assert refused.value.violations[0].field == "events[1].kind"
 
 
 async def test_registries_are_imported_and_enrolled(client: orca.Client) -> None:

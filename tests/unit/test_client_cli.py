@@ -9,7 +9,15 @@ import typer
 import yaml
 
 import orca
-from orca.cli import agents_app, mount, registry_app, telemetry_app, trust_app, workflows_app
+from orca.cli import (
+    agents_app,
+    events_app,
+    mount,
+    registry_app,
+    telemetry_app,
+    trust_app,
+    workflows_app,
+)
 from orca.cli.failures import advice
 from orca.cli.output import Output, Printer, clean, number, plain, word
 from orca.v1.agent_pb2 import Agent
@@ -18,6 +26,7 @@ from orca_adapters.cli import mount as mount_adapters
 
 GROUPS = {
     "agents": agents_app,
+    "events": events_app,
     "registry": registry_app,
     "telemetry": telemetry_app,
     "trust": trust_app,
@@ -46,7 +55,8 @@ def test_all_the_commands_are_there() -> None:
     expected = {
         "orca status", "orca probe", "orca registry sync", "orca registry import",
         "orca agents list", "orca agents get", "orca agents enrol", "orca agents suspend",
-        "orca agents resume", "orca agents retire", "orca telemetry import",
+        "orca agents resume", "orca agents retire", "orca events send", "orca events list",
+        "orca telemetry import",
         "orca telemetry send", "orca trust show", "orca trust refresh", "orca trust history",
         "orca workflows list", "orca workflows get", "orca workflows create",
         "orca workflows update", "orca workflows pause", "orca workflows resume",

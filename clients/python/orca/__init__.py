@@ -32,9 +32,8 @@ from orca.errors import (
     Unavailable,
 )
 from orca.paging import Pages
-from orca.stream import StreamSettings
+from orca.stream import StreamSettings, batched
 from orca.sync import SyncClient, connect_sync
-from orca.telemetry import batched
 
 __all__ = [
     "AccessError",

@@ -10,6 +10,7 @@ from orca.agents import Agents
 from orca.calls import Calls
 from orca.credentials import TokenSource, find_token
 from orca.errors import ConfigurationError
+from orca.events import Events
 from orca.registry import Registry
 from orca.system import System
 from orca.telemetry import Telemetry
@@ -27,6 +28,7 @@ class Client:
         agents: The inventory of agents.
         telemetry: What agents did.
         workflows: The inventory of what runs by itself.
+        events: What happened to the runs of workflows.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
         system: The server's own health and status.
@@ -39,6 +41,7 @@ class Client:
         self.agents = Agents(calls)
         self.telemetry = Telemetry(calls)
         self.workflows = Workflows(calls)
+        self.events = Events(calls)
         self.registry = Registry(calls)
         self.trust = Trust(calls)
         self.system = System(calls)

@@ -1,4 +1,4 @@
-"""A telemetry stream that survives breaks: batches in, receipts out, in order.
+"""A stream that survives breaks: batches of records or events in, receipts out, in order.
 
 Three parts work on one window of unanswered batches: the feeder takes batches from the
 caller's source while there is room, the sender writes what the current stream has not
@@ -9,21 +9,29 @@ receiver are made anew; the window is what must be sent again.
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
 from orca.calls import Calls
 from orca.errors import OrcaError, ServerError, Unavailable, from_rpc_error
-from orca.v1.agent_service_pb2 import StreamTelemetryRequest, StreamTelemetryResponse
-from orca.v1.telemetry_pb2 import TelemetryRecord
 
-Batches = Iterable[Sequence[TelemetryRecord]] | AsyncIterable[Sequence[TelemetryRecord]]
-Method = grpc.aio.StreamStreamMultiCallable[StreamTelemetryRequest, StreamTelemetryResponse]
-Call = grpc.aio.StreamStreamCall[StreamTelemetryRequest, StreamTelemetryResponse]
+
+class _Numbered(Protocol):
+    """A request or receipt of a batch."""
+
+    batch_id: str
+
+
+RecordT = TypeVar("RecordT")
+RequestT = TypeVar("RequestT", bound=_Numbered)
+ReceiptT = TypeVar("ReceiptT", bound=_Numbered)
+Batches = Iterable[Sequence[RecordT]] | AsyncIterable[Sequence[RecordT]]
+Make = Callable[[Sequence[RecordT], str], RequestT]
+"""Makes the request of a batch, from its records and its number."""
 
 # A stream that ends like this may be opened again. The last three only when the server
 # gave no reason, for then it was the connection that broke.
@@ -53,10 +61,11 @@ class StreamSettings:
 
 
 @dataclass(slots=True)
-class _Window:
+class _Window(Generic[RecordT, RequestT]):
     """The batches that have no receipt yet.
 
     Attributes:
+        make: Makes their requests.
         free: Places for more.
         unanswered: The batches, oldest first.
         first: Number of the oldest of them.
@@ -65,8 +74,9 @@ class _Window:
         changed: Set when there is something new to send.
     """
 
+    make: Make[RecordT, RequestT]
     free: asyncio.Semaphore
-    unanswered: deque[StreamTelemetryRequest] = field(default_factory=deque)
+    unanswered: deque[RequestT] = field(default_factory=deque)
     first: int = 0
     unsent: int = 0
     ended: bool = False
@@ -77,21 +87,20 @@ class _Window:
         """Whether all batches of the source have their receipts."""
         return self.ended and not self.unanswered
 
-    async def feed(self, batches: Batches) -> None:
+    async def feed(self, batches: Batches[RecordT]) -> None:
         """Takes batches from the source while there is room."""
         try:
             number = 0
             async for batch in _each(batches):
                 await self.free.acquire()
-                request = StreamTelemetryRequest(records=batch, batch_id=str(number))
-                self.unanswered.append(request)
+                self.unanswered.append(self.make(batch, str(number)))
                 self.changed.set()
                 number += 1
         finally:
             self.ended = True
             self.changed.set()
 
-    async def send(self, call: Call) -> None:
+    async def send(self, call: grpc.aio.StreamStreamCall[RequestT, ReceiptT]) -> None:
         """Writes to a stream what it has not sent; ends when it breaks."""
         # The receiver learns why it broke.
         with suppress(grpc.RpcError, asyncio.InvalidStateError):
@@ -106,7 +115,7 @@ class _Window:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def answer(self, receipt: StreamTelemetryResponse) -> None:
+    def answer(self, receipt: _Numbered) -> None:
         """Takes the receipt of the oldest batch."""
         if not self.unanswered or receipt.batch_id != self.unanswered[0].batch_id:
             raise ServerError(
@@ -119,11 +128,15 @@ class _Window:
 
 
 async def stream_batches(
-    method: Method, calls: Calls, batches: Batches, settings: StreamSettings | None = None
-) -> AsyncIterator[StreamTelemetryResponse]:
-    """The receipts; see `Telemetry.stream`."""
+    method: grpc.aio.StreamStreamMultiCallable[RequestT, ReceiptT],
+    make: Make[RecordT, RequestT],
+    calls: Calls,
+    batches: Batches[RecordT],
+    settings: StreamSettings | None = None,
+) -> AsyncIterator[ReceiptT]:
+    """The receipts; see `Telemetry.stream` and `Events.stream`."""
     limits = settings or StreamSettings()
-    window = _Window(asyncio.Semaphore(limits.in_flight))
+    window = _Window(make, asyncio.Semaphore(limits.in_flight))
     feeder = asyncio.create_task(window.feed(batches))
     attempts = 0
     try:
@@ -144,8 +157,11 @@ async def stream_batches(
 
 
 async def _one_stream(
-    method: Method, calls: Calls, window: _Window, stall_seconds: float
-) -> AsyncIterator[StreamTelemetryResponse]:
+    method: grpc.aio.StreamStreamMultiCallable[RequestT, ReceiptT],
+    calls: Calls,
+    window: _Window[RecordT, RequestT],
+    stall_seconds: float,
+) -> AsyncIterator[ReceiptT]:
     """The receipts of one stream, until all are there or it breaks."""
     if window.done:
         return
@@ -167,11 +183,11 @@ async def _one_stream(
 
 
 async def _next(
-    receipts: AsyncIterator[StreamTelemetryResponse],
-    window: _Window,
+    receipts: AsyncIterator[ReceiptT],
+    window: _Window[RecordT, RequestT],
     stall_seconds: float,
     request_id: str,
-) -> StreamTelemetryResponse | None:
+) -> ReceiptT | None:
     """The next receipt; None at the end of the stream.
 
     Raises:
@@ -194,7 +210,7 @@ async def _next(
         await _end(reading)
 
 
-async def _each(batches: Batches) -> AsyncIterator[Sequence[TelemetryRecord]]:
+async def _each(batches: Batches[RecordT]) -> AsyncIterator[Sequence[RecordT]]:
     if isinstance(batches, AsyncIterable):
         async for batch in batches:
             yield batch
@@ -226,3 +242,15 @@ async def _end(task: asyncio.Future[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()
+
+
+def batched(records: Iterable[RecordT], size: int = 500) -> Iterator[list[RecordT]]:
+    """The records in lists of `size`, the last one shorter."""
+    batch: list[RecordT] = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

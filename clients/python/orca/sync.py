@@ -101,6 +101,7 @@ class SyncClient:
         agents: The inventory of agents.
         telemetry: What agents did.
         workflows: The inventory of what runs by itself.
+        events: What happened to the runs of workflows.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
         system: The server's own health and status.
@@ -117,6 +118,7 @@ class SyncClient:
         self.agents = SyncPart(self._client.agents, self._loop)
         self.telemetry = SyncPart(self._client.telemetry, self._loop)
         self.workflows = SyncPart(self._client.workflows, self._loop)
+        self.events = SyncPart(self._client.events, self._loop)
         self.registry = SyncPart(self._client.registry, self._loop)
         self.trust = SyncPart(self._client.trust, self._loop)
         self.system = SyncPart(self._client.system, self._loop)

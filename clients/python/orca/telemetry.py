@@ -1,6 +1,6 @@
 """Telemetry: what agents did."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from datetime import datetime
 
 from orca.calls import Calls
@@ -50,7 +50,7 @@ class Telemetry:
         Raises:
             OrcaError: If it cannot go on; batches without a receipt may be stored or not.
         """
-        return stream_batches(self._stub.StreamTelemetry, self._calls, batches, settings)
+        return stream_batches(self._stub.StreamTelemetry, _request, self._calls, batches, settings)
 
     def list(
         self,
@@ -87,15 +87,5 @@ class Telemetry:
         return Pages(fetch, lambda page: page.telemetry)
 
 
-def batched(
-    records: Iterable[telemetry_pb2.TelemetryRecord], size: int = 500
-) -> Iterator[list[telemetry_pb2.TelemetryRecord]]:
-    """The records in lists of `size`, the last one shorter."""
-    batch: list[telemetry_pb2.TelemetryRecord] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _request(records: Batch, batch_id: str) -> agent_service_pb2.StreamTelemetryRequest:
+    return agent_service_pb2.StreamTelemetryRequest(records=records, batch_id=batch_id)

@@ -6,6 +6,7 @@
 import typer
 
 from orca.cli.agents import agents_app
+from orca.cli.events import events_app
 from orca.cli.registry import registry_app
 from orca.cli.status import status
 from orca.cli.telemetry import telemetry_app
@@ -14,6 +15,7 @@ from orca.cli.workflows import workflows_app
 
 __all__ = [
     "agents_app",
+    "events_app",
     "mount",
     "registry_app",
     "telemetry_app",
@@ -26,6 +28,7 @@ def mount(app: typer.Typer) -> None:
     """Adds the client's commands to the app."""
     app.command("status")(status)
     app.add_typer(agents_app, name="agents")
+    app.add_typer(events_app, name="events")
     app.add_typer(registry_app, name="registry")
     app.add_typer(telemetry_app, name="telemetry")
     app.add_typer(trust_app, name="trust")

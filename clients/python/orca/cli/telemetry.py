@@ -1,13 +1,11 @@
 """`orca telemetry`: send records, and import series from files."""
 
-import json
 import sys
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from google.protobuf.json_format import ParseDict, ParseError
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +15,8 @@ from orca.cli.mapping import read_mapping
 from orca.cli.output import plain, table
 from orca.cli.progress import progress
 from orca.cli.resume import Decision, ResumeFile
-from orca.cli.series import measure, parse_time, to_datetime
+from orca.cli.sending import read_instant, read_json
+from orca.cli.series import measure, parse_time
 from orca.cli.session import EXIT_FAILED, Session, command
 from orca.errors import ConfigurationError
 from orca.times import timestamp
@@ -141,7 +140,7 @@ async def send(
     if not (agent or stdin):
         raise typer.BadParameter("Name the agent: --agent AGENT.")
     record = TelemetryRecord(
-        observed_at=timestamp(_observed_at(observed_at)),
+        observed_at=timestamp(read_instant("--observed-at", observed_at)),
         id=id,
         operations=operations,
         errors=errors,
@@ -149,14 +148,16 @@ async def send(
         latency_ms=latency_ms,
         cost_usd=cost_usd,
     )
-    records = _from_json(sys.stdin.read()) if stdin else [record]
-    await _name_agent(session, records, agent)
-    stored = await session.client.telemetry.record(records, timeout=session.timeout)
+    request = RecordTelemetryRequest(records=[record])
+    if stdin:
+        request = read_json(sys.stdin.read(), "records", RecordTelemetryRequest())
+    await _name_agent(session, request.records, agent)
+    stored = await session.client.telemetry.record(request.records, timeout=session.timeout)
     text = f"{stored.accepted} accepted, {stored.duplicates} duplicates"
     session.printer.show(plain(stored), Text(text))
 
 
-async def _name_agent(session: Session, records: list[TelemetryRecord], agent: str) -> None:
+async def _name_agent(session: Session, records: Iterable[TelemetryRecord], agent: str) -> None:
     """Fills in the agent where a record names none."""
     if not agent:
         return
@@ -164,26 +165,6 @@ async def _name_agent(session: Session, records: list[TelemetryRecord], agent: s
     for record in records:
         if not record.agent_id and not record.HasField("agent"):
             record.agent_id = agent_id
-
-
-def _observed_at(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        return to_datetime(parse_time(text))
-    except ValueError as error:
-        raise typer.BadParameter(f"--observed-at: {error}.") from error
-
-
-def _from_json(text: str) -> list[TelemetryRecord]:
-    try:
-        content = json.loads(text)
-        if isinstance(content, dict):
-            content = content.get("records", [content])
-        request = ParseDict({"records": content}, RecordTelemetryRequest())
-    except (ValueError, ParseError) as error:
-        raise ConfigurationError(f"Standard input: {error}", reason="INPUT_INVALID") from error
-    return list(request.records)
 
 
 def _end(end_at: str | None, no_shift: bool) -> End:
