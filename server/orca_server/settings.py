@@ -153,11 +153,11 @@ class Settings(BaseSettings):
     metrics_address: Address = _named("ORCA_METRICS_ADDRESS", "127.0.0.1:9464")
     """Where Prometheus finds /metrics; port 0 takes a free one."""
     telemetry_retention_days: int = _named("ORCA_TELEMETRY_RETENTION_DAYS", 90, ge=1, le=3650)
-    """Days for which telemetry is kept."""
+    """Days for which telemetry and events are kept."""
     ingest_queue_records: int = _named("ORCA_INGEST_QUEUE_RECORDS", 100_000, ge=1_000)
-    """Records that may wait for a batch."""
+    """Records of telemetry, and as many events, that may wait for a batch."""
     ingest_queue_bytes: int = _named("ORCA_INGEST_QUEUE_BYTES", 64 * 2**20, ge=16 * 2**20)
-    """Bytes of records that may wait for a batch."""
+    """Bytes of telemetry, and as many of events, that may wait for a batch."""
     drain_seconds: float = _named("ORCA_DRAIN_SECONDS", 20.0, ge=0, le=3600)
     """Grace for calls in flight when the server stops."""
     unhealthy_after_seconds: float = _named("ORCA_UNHEALTHY_AFTER_SECONDS", 3.0, ge=0, le=600)
