@@ -1,5 +1,6 @@
 """What the doctor makes of what it sees; the seeing is tested against real parts."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -204,9 +205,10 @@ def test_every_bad_setting_is_named_and_the_good_ones_are_used(bare: Path) -> No
 
 
 def test_a_file_that_cannot_be_read_ends_nothing(bare: Path) -> None:
-    (bare / ".env").write_text("this is not NAME=value=\n'")
+    (bare / ".env").write_text("'this is not NAME=value\n")
     seen = look()
     assert seen.settings is None
+    assert seen.faults == (".env, line 1: is not NAME=value",)
     assert of_settings(seen)["settings"].status is Status.FAIL
 
 
@@ -427,6 +429,16 @@ def test_the_gateway(status: int, answer: ServerAnswer, expected: Status) -> Non
     found = server.check_gateway(rest, answer, "orca up")
     assert found.status is expected
     assert bool(found.mend) is (expected is not Status.OK)
+
+
+def test_rest_is_not_asked_where_only_an_encrypted_address_is_known(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCA_ADDRESS", "https://orca.example")
+    seen = look()
+    assert (seen.rest, seen.addresses[0].tls) == (None, True)
+    rest = asyncio.run(server.ask_rest(seen))
+    assert server.check_gateway(rest, ANSWER, "orca up").status is Status.SKIPPED
 
 
 def test_the_server_names_the_parts_that_are_not_well() -> None:
