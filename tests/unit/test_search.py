@@ -34,13 +34,25 @@ def document(**said: object) -> Document:
         ("io.github.owner/read_file-server", ["io", "github", "owner", "read", "file", "server"]),
         ("getHTTPResponse", ["get", "http", "response"]),
         ("listIssues2", ["list", "issues2"]),
+        ("on GitHub", ["github", "git", "hub"]),
         ("必应搜索 Bing", ["必", "应", "搜", "索", "bing"]),
         ("Très bien", ["très", "bien"]),
         ("who are you", ["who", "are", "you"]),
         ("—, !", []),
         ("", []),
     ],
-    ids=["stops", "separators", "camel", "digits", "signs", "accents", "only", "none", "empty"],
+    ids=[
+        "stops",
+        "separators",
+        "camel",
+        "digits",
+        "brand",
+        "signs",
+        "accents",
+        "only",
+        "none",
+        "empty",
+    ],
 )
 def test_words(text: str, expected: list[str]) -> None:
     assert words_of(text) == expected

@@ -71,8 +71,17 @@ class Document:
 
 
 def separated(text: str) -> str:
-    """The text with white space between the words of `snake_case`, `camelCase` and signs."""
-    return _SIGNS.sub(r" \1 ", _CAMEL.sub(" ", text)).replace("_", " ")
+    """The text with white space between the words of `snake_case`, `camelCase` and signs.
+
+    A word with a capital in front, such as GitHub, is kept beside its parts: it may be a name.
+    """
+    return _SIGNS.sub(r" \1 ", _WORD.sub(_with_parts, text)).replace("_", " ")
+
+
+def _with_parts(match: re.Match[str]) -> str:
+    word = match[0]
+    parts = _CAMEL.sub(" ", word)
+    return f"{word} {parts}" if word[0].isupper() and parts != word else parts
 
 
 def words_of(text: str) -> list[str]:
