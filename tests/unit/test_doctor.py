@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orca.address import parse_address
 from orca.errors import Unavailable as NobodyThere
 from orca.v1 import system_service_pb2 as pb
 from orca_server.doctor import configuration, database, fleet, machine, server
@@ -114,6 +115,15 @@ def test_open_access_is_told_and_on_other_addresses_warned_of(
     assert found.status is status
     assert "open: a call without a token acts as operator" in found.found
     assert ("ORCA_ANONYMOUS_ROLE=none" in found.mend) is (status is Status.WARN)
+
+
+def test_the_server_that_runs_knows_best_whom_it_lets_in() -> None:
+    closed, opened = situation(), situation(anonymous_role="viewer")
+    assert "acts as operator" in configuration.check(closed, "operator")[1].found
+    assert configuration.check(opened, "none")[1].found.startswith("closed")
+    far = replace(closed, addresses=(parse_address("far.example:50051"),))
+    assert configuration.check(far, "viewer")[1].status is Status.WARN
+    assert "far.example:50051" in configuration.check(far, "viewer")[1].found
 
 
 @pytest.mark.parametrize(
