@@ -1,6 +1,7 @@
 """The log of changes: one order without gaps, whoever writes, numbers, dies or restores."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -415,9 +416,31 @@ async def test_a_restore_is_noticed(sql: Any, db: Database) -> None:
         assert [change.entity_id for change in await gather(fresh, 1)] == [one]
 
 
-async def test_each_part_of_the_epoch_makes_another_one(
-    sql: Any, postgres: PostgresServer, template: str
+async def test_a_dump_that_is_restored_has_another_epoch_and_goes_on_counting(
+    sql: Any, db: Database, database_url: str, postgres: PostgresServer
 ) -> None:
+    await record(sql, *ids(3))
+    await number(db)
+    token = str(Place((await store.read_head(sql)).epoch, 2))
+    programs = postgres.postgres.binaries
+    command = [str(programs.path("pg_dump")), database_url]
+    dump = await asyncio.to_thread(subprocess.check_output, command, text=True)
+    with postgres.database() as url:
+        restore = [str(programs.path("psql")), "-q", "-v", "ON_ERROR_STOP=1", url]
+        await asyncio.to_thread(
+            subprocess.run, restore, input=dump, text=True, check=True, stdout=subprocess.DEVNULL
+        )
+        restored = Database(url, size=4)
+        async with reading(restored) as reader:
+            assert "restored" in await resync(await reader.subscribe(token))
+            fresh = await reader.subscribe()
+            async with restored.connection() as connection:
+                await record(connection, uuid4())
+            assert [change.position for change in await gather(fresh, 1)] == [4]
+        await restored.close()
+
+
+async def test_each_part_of_the_epoch_makes_another_one(sql: Any) -> None:
     before = (await store.read_head(sql)).epoch
     assert (await store.read_head(sql)).epoch == before
     await sql.execute("ALTER TABLE changes RENAME TO changes_before")
