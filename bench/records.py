@@ -77,7 +77,7 @@ def stream_requests(
 
 def rows_of(records: Sequence[pb.TelemetryRecord]) -> list[Row]:
     """The rows that the server makes of the records."""
-    columns = to_columns(records, named={}, allowed=None, oldest_us=0, newest_us=2**62)
+    columns = to_columns(records, named=None, allowed=None, oldest_us=0, newest_us=2**62)
     assert not columns.refusals
     return columns.rows
 

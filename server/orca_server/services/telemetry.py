@@ -249,7 +249,7 @@ class TelemetryServicer:
         now_us = time.time_ns() // 1000
         columns = to_columns(
             records,
-            named=named,
+            named=named if names else None,
             allowed=_allowed(caller, named),
             oldest_us=now_us - self._retention_us,
             newest_us=now_us + FUTURE_TOLERANCE_US,
