@@ -7,6 +7,7 @@ finds itself, and a range of time is a range of keys.
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -69,8 +70,8 @@ class Columns:
         refusals: Records that may not be stored.
     """
 
-    rows: list[Row] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
+    rows: Sequence[Row] = ()
+    indexes: Sequence[int] = ()
     size_bytes: int = 0
     refusals: list[Refusal] = field(default_factory=list)
 

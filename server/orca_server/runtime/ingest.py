@@ -25,9 +25,10 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from orca_server.domain.errors import Overloaded, Unavailable
 from orca_server.domain.telemetry import Row
+from orca_server.domain.telemetry_block import Block
 from orca_server.store.database import Connection, Database
 from orca_server.store.telemetry import ALL_STORED, PartitionMissing, Stored, store_row, store_rows
-from orca_server.store.telemetry_copy import copy_rows
+from orca_server.store.telemetry_copy import copy_blocks
 
 BATCH_ROWS = 2_000
 COPY_ROWS = 250
@@ -285,37 +286,40 @@ class Ingest:
         await self._store(batch[half:])
 
     async def _execute(self, batch: list[_Submission]) -> Stored:
-        rows = [row for s in batch for row in s.rows]
-        BATCH.observe(len(rows))
+        BATCH.observe(sum(len(s.rows) for s in batch))
         for attempt in range(1, TRIES):
             try:
                 async with self._db.connection(CHECKOUT_SECONDS) as connection:
-                    return await self._write(connection, batch, rows)
+                    return await self._write(connection, batch)
             except Unavailable as error:
                 log.warning("storing telemetry failed", attempt=attempt, cause=error.message)
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
         async with self._db.connection(CHECKOUT_SECONDS) as connection:
-            return await self._write(connection, batch, rows)
+            return await self._write(connection, batch)
 
-    async def _write(
-        self, connection: Connection, batch: list[_Submission], rows: list[Row]
-    ) -> Stored:
+    async def _write(self, connection: Connection, batch: list[_Submission]) -> Stored:
         """Tries the short ways if they promise anything, else finds out about each row."""
-        if len(rows) == 1 and await store_row(connection, batch[0].tenant_id, rows[0]):
+        if len(batch) == 1 == len(batch[0].rows) and await store_row(
+            connection, batch[0].tenant_id, batch[0].rows[0]
+        ):
             return ALL_STORED
-        if self._may_copy(batch, rows):
-            if await copy_rows(connection, batch[0].tenant_id, rows):
+        blocks = [s.rows for s in batch if isinstance(s.rows, Block)]
+        if len(blocks) == len(batch) and self._may_copy(batch):
+            if await copy_blocks(connection, batch[0].tenant_id, blocks):
                 return ALL_STORED
             self._copies_to_skip = COPIES_TO_SKIP
+        rows = [row for s in batch for row in s.rows]
         tenants = [s.tenant_id for s in batch for _ in s.rows]
         requests = [
             -number if s.atomic else number for number, s in enumerate(batch, 1) for _ in s.rows
         ]
         return await store_rows(connection, tenants, rows, requests)
 
-    def _may_copy(self, batch: list[_Submission], rows: list[Row]) -> bool:
+    def _may_copy(self, batch: list[_Submission]) -> bool:
         """Whether there are many rows, of one tenant, and COPY did not fail just now."""
-        if len(rows) < COPY_ROWS or any(s.tenant_id != batch[0].tenant_id for s in batch):
+        if sum(len(s.rows) for s in batch) < COPY_ROWS or any(
+            s.tenant_id != batch[0].tenant_id for s in batch
+        ):
             return False
         self._copies_to_skip = max(0, self._copies_to_skip - 1)
         return not self._copies_to_skip

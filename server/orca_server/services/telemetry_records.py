@@ -6,7 +6,7 @@ stream brings hundreds of thousands of records a second through here.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from orca.v1 import telemetry_pb2 as pb
 from orca_server.domain import telemetry as domain
 from orca_server.domain.telemetry import MAX_COUNT, Columns, Refusal
+from orca_server.services.telemetry_columns import LEAST_RECORDS, read_block
 
 Named = Mapping[tuple[str, str], UUID]
 _ATTRIBUTES_DEPTH = 10
@@ -67,17 +68,38 @@ def to_columns(
         oldest_us: Smallest `observed_at`, microseconds since 1970.
         newest_us: Largest.
     """
-    columns = Columns()
-    rows, refusals = columns.rows, columns.refusals
+    if len(records) >= LEAST_RECORDS:
+        block = read_block(records, _finder(named, allowed), oldest_us, newest_us)
+        if block is not None:
+            return Columns(block, range(len(block)), _ROW_BYTES * len(block))
+    rows: list[domain.Row] = []
+    refusals: list[Refusal] = []
     for index, record in enumerate(records):
         try:
             rows.append(_to_row(record, named, allowed, oldest_us, newest_us))
         except _WrongError as wrong:
             refusals.append(Refusal(index, *wrong.args))
     refused = {refusal.index for refusal in refusals}
-    columns.indexes = [index for index in range(len(records)) if index not in refused]
-    columns.size_bytes = len(rows) * _ROW_BYTES + sum(len(row[13]) for row in rows if row[13])
-    return columns
+    indexes = [index for index in range(len(records)) if index not in refused]
+    size_bytes = len(rows) * _ROW_BYTES + sum(len(row[13]) for row in rows if row[13])
+    return Columns(rows, indexes, size_bytes, refusals)
+
+
+def _finder(
+    named: Named | None, allowed: frozenset[UUID] | None
+) -> Callable[[pb.TelemetryRecord], UUID | None]:
+    """What gives a record's agent; None if it would have to be explained."""
+
+    def by_id(record: pb.TelemetryRecord) -> UUID | None:
+        return parse_id(record.agent_id)
+
+    def found(record: pb.TelemetryRecord) -> UUID | None:
+        try:
+            return _agent(record, named or {}, allowed)
+        except _WrongError:
+            return None
+
+    return by_id if named is None and allowed is None else found
 
 
 def _to_row(
