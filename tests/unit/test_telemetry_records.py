@@ -98,6 +98,11 @@ def read(records: list[pb.TelemetryRecord], allowed: frozenset[UUID] | None) -> 
 def test_a_block_holds_what_is_read_record_by_record(
     records: list[pb.TelemetryRecord], allowed: frozenset[UUID] | None
 ) -> None:
+    check_alike(records, allowed)
+
+
+def check_alike(records: list[pb.TelemetryRecord], allowed: frozenset[UUID] | None) -> None:
+    """Reading a request as a whole gives what reading its records one by one gives."""
     whole = read(records, allowed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(telemetry_records, "LEAST_RECORDS", 10**9)
@@ -110,7 +115,8 @@ def test_a_block_holds_what_is_read_record_by_record(
 
 
 def check_sums(block: Block) -> None:
-    """The sums of a block are those of its rows."""
+    """All records of a block have operations, and its sums are those of its rows."""
+    assert all(row[3] >= 1 for row in block)
     expected: dict[tuple[UUID, int], list[int]] = {}
     for row in block:
         sums = expected.setdefault((row[0], row[2] // 3_600_000_000 * 3_600_000_000), [0] * 10)
@@ -124,15 +130,61 @@ def check_sums(block: Block) -> None:
     assert len(found) == len(expected)
 
 
-def test_a_plain_request_is_a_block() -> None:
+def plain() -> list[pb.TelemetryRecord]:
+    """A request of which nothing must be explained."""
     records = [
-        pb.TelemetryRecord(agent_id=str(AGENTS[n % 3]), operations=1, latency_ms=1.5, id=f"r{n}")
+        pb.TelemetryRecord(agent_id=str(AGENTS[n % 3]), operations=5, errors=5, id=f"r{n}")
         for n in range(LEAST_RECORDS)
     ]
     for record in records:
         record.observed_at.seconds = NOW
-    assert isinstance(read(records, None).rows, Block)
-    assert isinstance(read(records, frozenset(AGENTS)).rows, Block)
+    return records
+
+
+def test_a_plain_request_is_a_block() -> None:
+    assert isinstance(read(plain(), None).rows, Block)
+    assert isinstance(read(plain(), frozenset(AGENTS)).rows, Block)
+
+
+STRANGE = [
+    {"operations": 0, "errors": 0},
+    {"operations": 0, "errors": 0, "latency_ms": 1.0},
+    *({"operations": value} for value in (-1, 0, 4, MAX_COUNT, MAX_COUNT + 1)),
+    *({"errors": value} for value in (-1, 0, 6)),
+    *({"violations": value} for value in (-1, 0, MAX_COUNT, MAX_COUNT + 1)),
+    *({"attempts": value} for value in (-1, 0, 4, 5, MAX_COUNT + 1)),
+    *({"blocked_violations": value} for value in (-1, 0, MAX_COUNT + 1)),
+    *({"input_tokens": value} for value in (-1, 0, MAX_COUNT + 1)),
+    *({"latency_ms": value} for value in (-1e-9, 0, 86_400_000, 86_400_000.1, float("nan"))),
+    *({"latency_max_ms": value} for value in (-1.0, 0, 86_400_001, float("inf"))),
+    *({"cost_usd": value} for value in (-1.0, 0, 10**6, 10**6 + 1, float("nan"))),
+    {"latency_ms": 2.0, "latency_max_ms": 1.0},
+    {"latency_ms": 2.0, "latency_max_ms": 2.0},
+    *({"id": text} for text in ("", "x" * 200, "x" * 201)),
+    *({"agent_id": text} for text in ("", "x", str(UUID(int=9)))),
+]
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize("change", STRANGE, ids=str)
+def test_what_is_strange_is_treated_as_in_a_single_record(
+    change: Mapping[str, Any], everywhere: bool
+) -> None:
+    records = plain()
+    for record in records if everywhere else records[7:8]:
+        for name, value in change.items():
+            setattr(record, name, value)
+    check_alike(records, frozenset(AGENTS))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(NOW, -1), (NOW, 10**9), (NOW + 300, 0), (NOW + 300, 1000), (0, 0), (-(2**62), 0), (2**62, 0)],
+)
+def test_a_strange_time_is_treated_as_in_a_single_record(seconds: int, nanos: int) -> None:
+    records = plain()
+    records[7].observed_at.seconds, records[7].observed_at.nanos = seconds, nanos
+    check_alike(records, None)
 
 
 def test_sums_that_may_not_fit_are_left_to_the_statement() -> None:
