@@ -112,7 +112,8 @@ async def what_is_stored(world: World) -> tuple[list[Any], list[Any]]:
 
 async def through_copy(world: World, rows: Sequence[Row]) -> bool:
     async with world.replicas[0].database.connection() as connection:
-        return await copy_blocks(connection, DEFAULT_TENANT, [block_of(rows)])
+        blocks = [block_of(rows[:99]), block_of(rows[99:])]
+        return await copy_blocks(connection, DEFAULT_TENANT, blocks)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -98,7 +98,7 @@ class Block(Sequence[Row]):
         )
 
     def _uuids(self, pairs: Column) -> list[UUID]:
-        data = pairs.tobytes()
+        data = pairs.astype(">u8").tobytes()  # concatenate() gives the machine's own order
         return [self.uuid_of(data[start : start + 16]) for start in range(0, len(data), 16)]
 
 
