@@ -106,6 +106,11 @@ def client_identity(record_id: str) -> bytes:
     return b"i" + record_id.encode()
 
 
+def client_identities(record_ids: Sequence[str]) -> list[bytes]:
+    """`client_identity` of each."""
+    return [b"i" + record_id.encode() for record_id in record_ids]
+
+
 def content_identity(values: tuple[object, ...]) -> bytes:
     """Identity of a record without an id: everything in it."""
     return b"c" + repr(values).encode()

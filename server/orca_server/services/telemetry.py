@@ -243,6 +243,7 @@ class TelemetryServicer:
     async def _decode(
         self, caller: Caller, records: Sequence[pb.TelemetryRecord], batch_id: str
     ) -> _Batch:
+        records = list(records)  # protobuf's own list makes each record anew at each turn
         names = names_in(records)
         bound = _bound_names(caller)
         named = await self._names.resolve(caller.tenant_id, names | bound) if names | bound else {}

@@ -6,11 +6,10 @@ after record. A property test holds the two to each other.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import attrgetter, methodcaller
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from asyncpg.pgproto import pgproto
@@ -29,7 +28,7 @@ _SCALES = {
 }
 
 Records = Sequence[pb.TelemetryRecord]
-AgentOf = Callable[[pb.TelemetryRecord], UUID | None]
+AgentsOf = Callable[[Records], Sequence[bytes | None]]
 
 
 class _DoubtError(Exception):
@@ -37,25 +36,24 @@ class _DoubtError(Exception):
 
 
 def read_block(
-    records: Iterable[pb.TelemetryRecord], agent_of: AgentOf, oldest_us: int, newest_us: int
+    records: Records, agents_of: AgentsOf, oldest_us: int, newest_us: int
 ) -> Block | None:
     """The records as a block, or None.
 
     Args:
         records: As they came, at least one.
-        agent_of: The agent of a record, None if that must be looked at.
+        agents_of: Gives the 16 bytes of each record's agent, None where that must be looked at.
         oldest_us: Smallest `observed_at`, microseconds since 1970; above 0.
         newest_us: Largest.
     """
-    listed = list(records)  # what protobuf gives makes each record anew at each turn
     try:
-        return _block(listed, agent_of, oldest_us, newest_us)
+        return _block(records, agents_of, oldest_us, newest_us)
     except _DoubtError:
         return None
 
 
-def _block(records: Records, agent_of: AgentOf, oldest_us: int, newest_us: int) -> Block:
-    agents = [found.bytes for record in records if (found := agent_of(record))]
+def _block(records: Records, agents_of: AgentsOf, oldest_us: int, newest_us: int) -> Block:
+    agents = [agent for agent in agents_of(records) if agent is not None]
     if len(agents) < len(records) or any(map(methodcaller("HasField", "attributes"), records)):
         raise _DoubtError
     at = _times(records, oldest_us, newest_us)
@@ -133,12 +131,12 @@ def _digests(records: Records, agents: Sequence[bytes], columns: Sequence[Column
     ids = [record.id for record in records]
     _require(max(map(len, ids)) <= domain.MAX_ID_LENGTH)
     if all(ids):
-        identities = map(domain.client_identity, ids)
+        identities = domain.client_identities(ids)
     else:
         _require(not any(ids))
         lists = (repeat(None) if column is None else column.tolist() for column in columns)
         values = zip(*lists, repeat(None), strict=False)  # repeat() has no end
-        identities = map(domain.content_identity, values)
+        identities = list(map(domain.content_identity, values))
     sha256 = hashlib.sha256
     return b"".join(
         [

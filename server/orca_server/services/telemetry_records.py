@@ -6,8 +6,9 @@ stream brings hundreds of thousands of records a second through here.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from operator import attrgetter, methodcaller
 from uuid import UUID
 
 from asyncpg import Record
@@ -36,9 +37,9 @@ def parse_id(text: str) -> UUID | None:
     return _parse_id(text) if len(text) == 36 else None
 
 
+# Only texts of that length are asked for and kept: others may have megabytes.
 @lru_cache(maxsize=65536)
 def _parse_id(text: str) -> UUID | None:
-    # Only texts of that length are kept: others may have megabytes.
     try:
         found: UUID = pgproto.UUID(UUID(text).bytes)
         return found
@@ -48,6 +49,8 @@ def _parse_id(text: str) -> UUID | None:
 
 def names_in(records: Sequence[pb.TelemetryRecord]) -> set[tuple[str, str]]:
     """Type and name of the agents that the records name."""
+    if not any(map(methodcaller("HasField", "agent"), records)):
+        return set()
     return {(r.agent.type, r.agent.name) for r in records if r.HasField("agent")}
 
 
@@ -69,7 +72,9 @@ def to_columns(
         newest_us: Largest.
     """
     if len(records) >= LEAST_RECORDS:
-        block = read_block(records, _finder(named, allowed), oldest_us, newest_us)
+        plain = named is None and allowed is None
+        agents_of = _plain_agents if plain else partial(_agents, named=named, allowed=allowed)
+        block = read_block(records, agents_of, oldest_us, newest_us)
         if block is not None:
             return Columns(block, range(len(block)), _ROW_BYTES * len(block))
     rows: list[domain.Row] = []
@@ -85,21 +90,30 @@ def to_columns(
     return Columns(rows, indexes, size_bytes, refusals)
 
 
-def _finder(
-    named: Named | None, allowed: frozenset[UUID] | None
-) -> Callable[[pb.TelemetryRecord], UUID | None]:
-    """What gives a record's agent; None if it would have to be explained."""
+@lru_cache(maxsize=65536)
+def _id_bytes(text: str) -> bytes | None:
+    found = _parse_id(text)
+    return None if found is None else found.bytes
 
-    def by_id(record: pb.TelemetryRecord) -> UUID | None:
-        return parse_id(record.agent_id)
 
-    def found(record: pb.TelemetryRecord) -> UUID | None:
+def _plain_agents(records: Sequence[pb.TelemetryRecord]) -> list[bytes | None]:
+    """The agents of records that give them by id, None where that must be explained."""
+    texts = map(attrgetter("agent_id"), records)
+    return [_id_bytes(text) if len(text) == 36 else None for text in texts]
+
+
+def _agents(
+    records: Sequence[pb.TelemetryRecord], named: Named | None, allowed: frozenset[UUID] | None
+) -> list[bytes | None]:
+    """The agents of any records, None where that must be explained."""
+
+    def agent(record: pb.TelemetryRecord) -> bytes | None:
         try:
-            return _agent(record, named or {}, allowed)
+            return _agent(record, named or {}, allowed).bytes
         except _WrongError:
             return None
 
-    return by_id if named is None and allowed is None else found
+    return list(map(agent, records))
 
 
 def _to_row(
