@@ -26,6 +26,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from orca_server.domain.errors import Overloaded, Unavailable
 from orca_server.domain.telemetry import Row
 from orca_server.domain.telemetry_block import Block
+from orca_server.runtime.linger import Linger
 from orca_server.store.database import Connection, Database
 from orca_server.store.telemetry import ALL_STORED, PartitionMissing, Stored, store_row, store_rows
 from orca_server.store.telemetry_copy import copy_blocks
@@ -33,10 +34,6 @@ from orca_server.store.telemetry_copy import copy_blocks
 BATCH_ROWS = 2_000
 COPY_ROWS = 250
 COPIES_TO_SKIP = 32  # after one that failed: retries and strangers come in numbers
-LINGER_ABOVE = 2  # submissions in the queue
-LINGER_SLICE_SECONDS = 0.001
-LINGER_SECONDS = 0.005
-PEAK_DECAY = 0.98  # per batch
 TRIES = 4
 RETRY_SECONDS = 0.1
 CHECKOUT_SECONDS = 5.0
@@ -117,7 +114,7 @@ class Ingest:
         self._queued_records = 0
         self._under_way = 0
         self._copies_to_skip = 0
-        self._peak = 0.0  # of submissions under way, lately
+        self._linger = Linger()
         self._waiting = asyncio.Event()
         self._taking = asyncio.Lock()
         self._turn = asyncio.Lock()
@@ -224,28 +221,16 @@ class Ingest:
         async with self._taking:
             while True:
                 await self._waiting.wait()
-                await self._linger()
+                await self._linger.grow(
+                    lambda: len(self._queue), self._under_way, lambda: self._is_enough
+                )
                 batch = self._pop()
                 if batch or self._stopping:
                     return batch
 
-    async def _linger(self) -> None:
-        """Lets a batch grow as long as it does grow and others are expected to come.
-
-        How many come is judged by how many were under way lately: calls that the event loop
-        has not come to yet are seen by nobody. Half of them make a batch, so that the other half
-        is taken in while it is stored.
-        """
-        self._peak = max(self._under_way, self._peak * PEAK_DECAY)
-        until = time.monotonic() + LINGER_SECONDS
-        waiting = len(self._queue)
-        while LINGER_ABOVE <= waiting < self._peak / 2 and time.monotonic() < until:
-            if self._stopping or self._queued_records >= BATCH_ROWS:
-                return
-            await asyncio.sleep(LINGER_SLICE_SECONDS)
-            if len(self._queue) == waiting:
-                return
-            waiting = len(self._queue)
+    @property
+    def _is_enough(self) -> bool:
+        return self._stopping or self._queued_records >= BATCH_ROWS
 
     def _pop(self) -> list[_Submission]:
         batch: list[_Submission] = []
