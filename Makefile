@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check gen bench fuzz lock clean
+.PHONY: help up test check gen bench bench-search fuzz lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ breaking: build/orca.binpb # the contract against the commit that closed the mai
 
 bench: $(STAMP) ## Measure against ceilings, write bench/latest.json and docs/performance.md (12 minutes; BENCH_QUICK=1: a smoke run)
 	$(BIN)/python -m bench
+
+bench-search: $(STAMP) ## How well search finds: DATA=DIR with servers.json and queries.json
+	@$(BIN)/python -m bench.search_quality "$(DATA)"
 
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --generate-hashes --universal --python-version 3.11 \

@@ -14,6 +14,8 @@ from math import floor
 from typing import Any
 from uuid import UUID
 
+from tests import recount_workflows
+
 BILLION = 10**9
 CEILING = 2**61
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +37,7 @@ SUMMED = (
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What an operator chose: baseline, cost of distrust, and a weight per component."""
+    """What an operator chose: baseline, cost of distrust, patience, and a weight per component."""
 
     baseline: Fraction = Fraction(85, 100)
     cost_nano_usd: int = 10_000 * BILLION
@@ -47,6 +49,7 @@ class Chosen:
             "risk_exposure": Fraction(15, 100),
         }
     )
+    slo_hours: int = 24
 
 
 def rounded(value: Fraction) -> int:
@@ -240,14 +243,16 @@ def mean(pairs: Iterable[tuple[int, int]]) -> int | None:
     return rounded(Fraction(sum(w * v for w, v in kept), sum(w for w, _ in kept)))
 
 
-def score(agents: Mapping[UUID, dict[str, Any]], chosen: Chosen) -> dict[str, Any]:
-    """A fleet's digits from those of its agents."""
+def score(
+    agents: Mapping[UUID, dict[str, Any]], chosen: Chosen, fresh: int = 0, stale: int = 0
+) -> dict[str, Any]:
+    """A fleet's digits from those of its agents, and how many workflows are fresh and stale."""
     fleet = {key: one for key, one in agents.items() if one["in_fleet"]}
     valued = {key: one for key, one in fleet.items() if one["state"] != "unmeasured"}
     parts = {
         "agent_uptime": mean((1, one["counted_success_ppb"]) for one in valued.values()),
         "policy_adherence": mean((1, one["counted_adherence_ppb"]) for one in valued.values()),
-        "sync_freshness": None,
+        "sync_freshness": mean([(fresh, BILLION), (stale, 0)]) if fresh + stale else None,
         "risk_exposure": mean(
             (BURDEN[one["criticality"]], one["counted_level_ppb"]) for one in valued.values()
         ),
@@ -354,12 +359,13 @@ async def differences(connection: Any, chosen: Chosen = Chosen()) -> list[str]:
         telemetry = await connection.fetch("SELECT * FROM telemetry")
         held = await connection.fetch("SELECT * FROM agent_trust")
         scores = await connection.fetch("SELECT * FROM trust_current")
+        workflows = await recount_workflows.read(connection)
     records: dict[tuple[UUID, UUID], list[Any]] = {}
     for one in telemetry:
         records.setdefault((one["tenant_id"], one["agent_id"]), []).append(one)
     as_of = {one["tenant_id"]: one["as_of"] for one in scores}
     fleets: dict[UUID, dict[UUID, dict[str, Any]]] = {tenant: {} for tenant in as_of}
-    found = []
+    fresh, found = recount_workflows.recount(workflows, as_of, chosen.slo_hours)
     for one in agents:
         if one["state"] == "CATALOG":
             if (one["tenant_id"], one["id"]) in records:
@@ -370,7 +376,8 @@ async def differences(connection: Any, chosen: Chosen = Chosen()) -> list[str]:
         fleets[tenant][one["id"]] = digits
     found += _compare_agents(fleets, held)
     for row in scores:
-        found += _compare_fleet(score(fleets[row["tenant_id"]], chosen), row)
+        counts = fresh.get(row["tenant_id"], (0, 0))
+        found += _compare_fleet(score(fleets[row["tenant_id"]], chosen, *counts), row)
     return found
 
 

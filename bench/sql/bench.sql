@@ -131,3 +131,6 @@ INSERT INTO trust_inbox (
 SELECT
     $1, agent_id, date_trunc('hour', now(), 'UTC'), 3, 1, 0, 0, 750000, 3, 6300000, 2400, 600, now(), now(), now()
 FROM unnest($2::uuid[]) AS reported (agent_id);
+
+-- name: count_embeddings
+SELECT count(*) FROM agent_embeddings;

@@ -33,6 +33,7 @@ from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
 from orca_server.runtime.registry_sync import RegistrySync
 from orca_server.runtime.revocations import Revocations
+from orca_server.runtime.search_index import SearchIndex
 from orca_server.runtime.telemetry_writer import TelemetryWriter
 from orca_server.runtime.tick import Tick
 from orca_server.runtime.upkeep import Upkeep
@@ -43,6 +44,7 @@ from orca_server.services.events import EventsServicer
 from orca_server.services.interceptors import guarded_handlers
 from orca_server.services.registry import RegistryServicer
 from orca_server.services.runs import RunsServicer
+from orca_server.services.search import SearchServicer
 from orca_server.services.system import SystemServicer
 from orca_server.services.telemetry import TelemetryServicer
 from orca_server.services.trust import TrustServicer
@@ -98,7 +100,8 @@ def services(context: ServerContext) -> Iterator[Service]:
     registry = RegistryServicer(context.db, context.registry)
     context.status_parts.append(registry.add_status)
     agents = AgentServicer(context.db, context.reads)
-    yield _service(agent_service_pb2, "AgentService"), (agents, registry, telemetry)
+    search = SearchServicer(context.db, context.search)
+    yield _service(agent_service_pb2, "AgentService"), (agents, registry, search, telemetry)
     workflows = (WorkflowServicer(context.db), RunsServicer(context.db), events)
     yield _service(workflow_service_pb2, "WorkflowService"), workflows
     yield _service(trust_service_pb2, "TrustService"), (trust,)
@@ -111,6 +114,7 @@ def jobs(context: ServerContext) -> Mapping[str, Job]:
         "preparation": context.preparation.run,
         "reads": context.reads.run,
         "changes": context.changes.run,
+        "search": context.search.run,
         "revocations": context.revocations.run,
         "tick": context.tick.run,
         "registry": context.registry.run,
@@ -122,6 +126,7 @@ def build_context(settings: Settings) -> ServerContext:
     """Every part, none of which runs yet."""
     db = Database(settings.database_url.get_secret_value(), size=settings.max_connections)
     preparation = Preparation(db, settings.telemetry_retention_days, now)
+    changes = Changes(db, now)
     bounds = {
         "max_records": settings.ingest_queue_records,
         "max_bytes": settings.ingest_queue_bytes,
@@ -138,7 +143,8 @@ def build_context(settings: Settings) -> ServerContext:
         agent_names=Names(db, resolve_agents),
         workflow_names=Names(db, resolve_workflows),
         reads=AgentReads(db),
-        changes=Changes(db, now),
+        changes=changes,
+        search=SearchIndex(db, changes),
         tick=Tick(db, trust_settings(settings), seconds=settings.tick_seconds),
         registry=RegistrySync(db, settings.mcp_registry_path),
         instance=f"{socket.gethostname()}:{os.getpid()}",

@@ -166,6 +166,8 @@ CREATE TABLE workflow_status (
     CONSTRAINT workflow_status_counted_check CHECK (counted IN ('counted', 'paused', 'gone'))
 ) WITH (fillfactor = 70);
 
+CREATE INDEX workflow_status_freshness_idx ON workflow_status (tenant_id, freshness, workflow_id);
+
 CREATE INDEX workflow_status_next_deadline_at_idx ON workflow_status (next_deadline_at) WHERE next_deadline_at IS NOT NULL;
 
 COMMENT ON TABLE workflow_status IS 'What follows from the runs of a workflow, as the last tick that touched it computed it.';

@@ -71,5 +71,6 @@ SELECT count(*)
 FROM (
     SELECT FROM trust_inbox
     WHERE tenant_id = $1
+    ORDER BY id
     LIMIT 100000
 ) AS waiting;

@@ -3,8 +3,8 @@
 
 -- name: list_workflows
 -- Workflows with what follows from their events: the head of every read; store/filter_sql.py
--- appends conditions, order and limit. $1: tenant. Index: workflows_pkey, workflow_status_pkey, or
--- the index of the order asked for. The next deadline of a retired workflow may be the end of its
+-- appends conditions, order and limit. $1: tenant. Index: workflows_pkey, workflow_status_pkey,
+-- workflow_status_freshness_idx, or the index of the order asked for. The next deadline of a retired workflow may be the end of its
 -- stay, at which it becomes no less fresh.
 SELECT
     workflows.id,

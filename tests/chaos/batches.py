@@ -3,7 +3,10 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+from google.protobuf.message import Message
 
 from orca.v1 import agent_service_pb2 as service_pb
 from orca.v1 import telemetry_pb2 as pb
@@ -65,17 +68,17 @@ class Batch:
     """Records under a name, and which of them must be stored."""
 
     name: str
-    records: Sequence[pb.TelemetryRecord]
+    records: Sequence[Any]
     good: tuple[str, ...]
     bad: tuple[str, ...]
 
     @property
-    def for_stream(self) -> service_pb.StreamTelemetryRequest:
+    def for_stream(self) -> Message:
         """As a stream takes it."""
         return service_pb.StreamTelemetryRequest(records=self.records, batch_id=self.name)
 
     @property
-    def for_call(self) -> service_pb.RecordTelemetryRequest:
+    def for_call(self) -> Message:
         """As a unary call takes it."""
         return service_pb.RecordTelemetryRequest(records=self.records)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos import batches
+from tests.chaos import batches, event_batches
 from tests.chaos.load import wait_until_ready
 from tests.servers import PostgresServer, free_port
 from tests.serving import ServerProcess, server_process
@@ -23,4 +23,5 @@ def server(durable_postgres: PostgresServer, target: str) -> Iterator[ServerProc
         child.start()
         wait_until_ready(target)
         durable_postgres.sql(batches.fleet_sql(), database="orcamesh")
+        durable_postgres.sql(event_batches.workflows_sql(), database="orcamesh")
         yield child

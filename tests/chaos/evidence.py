@@ -13,7 +13,11 @@ from tests import recount
 from tests.chaos.ledger import Event
 from tests.serving import ServerProcess
 
-ROWS = "SELECT attributes::jsonb ->> 'ledger' AS id, count(*) AS copies FROM telemetry GROUP BY 1"
+ROWS = """
+SELECT attributes::jsonb ->> 'ledger' AS id, count(*) AS copies
+FROM (SELECT attributes FROM telemetry UNION ALL SELECT attributes FROM workflow_events) AS stored
+GROUP BY 1
+"""
 MEASURES = (
     "operations, errors, violations, blocked_violations, latency_us, latency_operations,"
     " cost_nano_usd, input_tokens, output_tokens"
@@ -82,7 +86,8 @@ async def check_trust(target: str, server: ServerProcess, url: str) -> None:
     assert await asyncio.to_thread(server.terminate) == 0
     connection = await asyncpg.connect(url)
     try:
-        assert await connection.fetchval("SELECT count(*) FROM trust_inbox") == 0
+        for inbox in ("trust_inbox", "workflow_inbox"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {inbox}") == 0
         different = await recount.differences(connection)
     finally:
         await connection.close()

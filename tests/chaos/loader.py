@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,11 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from orca.v1 import agent_service_pb2 as service_pb
-from orca.v1 import agent_service_pb2_grpc
-from tests.chaos import batches
+from orca.v1 import agent_service_pb2_grpc, workflow_service_pb2_grpc
+from tests.chaos import batches, event_batches
 from tests.chaos.batches import Batch
 
-STREAMS = 3
 WINDOW = 4
-CALLERS = 4
 RETRY_SECONDS = 0.05
 WRITE_FAILED = "Internal error from Core"
 """What grpc.aio itself says, with code INTERNAL, when a stream broke that it writes to."""
@@ -37,6 +34,48 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What lanes send.
+
+    Attributes:
+        make: Makes their batches.
+        stub: Of the service.
+        stream: Its method for streams.
+        call: Its unary method.
+        streams: How many lanes stream.
+        callers: How many lanes call.
+    """
+
+    make: Callable[[int, int, str, int], Batch]
+    stub: Callable[[grpc.aio.Channel], Any]
+    stream: str
+    call: str
+    streams: int
+    callers: int
+
+
+KINDS = {
+    "": Kind(
+        batches.make,
+        agent_service_pb2_grpc.AgentServiceStub,
+        "StreamTelemetry",
+        "RecordTelemetry",
+        streams=3,
+        callers=4,
+    ),
+    "event-": Kind(
+        event_batches.make,
+        workflow_service_pb2_grpc.WorkflowServiceStub,
+        "StreamEvents",
+        "RecordEvents",
+        streams=2,
+        callers=2,
+    ),
+}
+"""By what the names of their lanes begin with."""
 
 
 def say(event: str, **what: Any) -> None:
@@ -64,6 +103,7 @@ class Lane:
     """One stream or one caller: its batches one after the other."""
 
     name: str
+    kind: Kind
     seed: int
     newest_hour: int
     unanswered: deque[Batch] = field(default_factory=deque)
@@ -97,7 +137,7 @@ class Lane:
         )
 
     def _make(self, number: int) -> Batch:
-        return batches.make(self.seed, self.newest_hour, self.name, number)
+        return self.kind.make(self.seed, self.newest_hour, self.name, number)
 
 
 class Loader:
@@ -119,15 +159,16 @@ class Loader:
     async def run(self) -> None:
         """Sends until `stopping` is set and all is answered."""
         async with asyncio.TaskGroup() as group:
-            for number in range(STREAMS):
-                group.create_task(self._lane(f"stream{number}", self._stream))
-            for number in range(CALLERS):
-                group.create_task(self._lane(f"call{number}", self._call))
+            for name, kind in KINDS.items():
+                for number in range(kind.streams):
+                    group.create_task(self._lane(f"{name}stream{number}", kind, self._stream))
+                for number in range(kind.callers):
+                    group.create_task(self._lane(f"{name}call{number}", kind, self._call))
 
-    async def _lane(self, name: str, work: Any) -> None:
-        lane = Lane(name, self._seed, self._newest_hour)
+    async def _lane(self, name: str, kind: Kind, work: Any) -> None:
+        lane = Lane(name, kind, self._seed, self._newest_hour)
         async with grpc.aio.insecure_channel(self._target, options=OPTIONS) as channel:
-            stub = agent_service_pb2_grpc.AgentServiceStub(channel)
+            stub = kind.stub(channel)
             while not (self.stopping.is_set() and not lane.unanswered):
                 try:
                     await work(stub, lane)
@@ -137,7 +178,7 @@ class Loader:
 
     async def _stream(self, stub: Any, lane: Lane) -> None:
         """One stream, until it breaks or all is sent and answered."""
-        call = stub.StreamTelemetry(wait_for_ready=True)
+        call = getattr(stub, lane.kind.stream)(wait_for_ready=True)
         for batch in lane.unanswered:
             say("resent", batch=batch.name)
             await _write(call, batch)
@@ -160,7 +201,7 @@ class Loader:
         if lane.unanswered:
             say("resent", batch=lane.unanswered[0].name)
         batch = lane.unanswered[0] if lane.unanswered else lane.next()
-        answer, error = await _record(stub, batch)
+        answer, error = await _record(getattr(stub, lane.kind.call), batch)
         if error is not None and error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
             raise error
         assert (error is not None) == bool(batch.bad), f"{batch.name}: {error}"
@@ -171,11 +212,9 @@ class Loader:
             lane.answered(answer.accepted, answer.duplicates, 0)
 
 
-async def _record(
-    stub: Any, batch: Batch
-) -> tuple[service_pb.RecordTelemetryResponse | None, grpc.aio.AioRpcError | None]:
+async def _record(call: Any, batch: Batch) -> tuple[Any, grpc.aio.AioRpcError | None]:
     try:
-        return await stub.RecordTelemetry(batch.for_call, wait_for_ready=True), None
+        return await call(batch.for_call, wait_for_ready=True), None
     except grpc.aio.AioRpcError as error:
         return None, error
 
@@ -188,7 +227,7 @@ async def _write(call: Any, batch: Batch) -> None:
         raise AssertionError("a stream that has ended gives an error") from None
 
 
-def _check_refusals(batch: Batch, receipt: service_pb.StreamTelemetryResponse) -> None:
+def _check_refusals(batch: Batch, receipt: Any) -> None:
     refused = {batch.records[each.index].attributes[batches.LEDGER_KEY] for each in receipt.refused}
     assert refused == set(batch.bad), f"{batch.name}: {receipt.refused}"
 

@@ -97,4 +97,7 @@ async def test_nothing_acknowledged_is_lost_or_counted_twice(
     rows = await evidence.check_rows(durable_postgres.url(), events)
     hours = await evidence.check_sums(durable_postgres.url())
     await evidence.check_trust(target, server, durable_postgres.url())
-    print(f"{len(victims)} kills, {rows} records in {hours} hours, streams broke: {dict(broken)}")
+    print(
+        f"{len(victims)} kills, {rows} records and events, {hours} hours of agents,"
+        f" streams broke: {dict(broken)}"
+    )

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from orca.v1 import agent_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
+from orca.v1.search_pb2 import SearchAgentsRequest
 from orca.v1.system_service_pb2 import GetHealthRequest, GetStatusRequest
 from orca_server.domain.access import PUBLIC_SCOPE, ROLES, SCOPES
 from orca_server.services import error_catalog as catalog
@@ -71,6 +72,7 @@ GOOD: dict[str, Make] = {
     "CreateAgent": lambda f: pb.CreateAgentRequest(agent=agent(name="new")),
     "GetAgent": lambda f: pb.GetAgentRequest(id=f.ids["active"]),
     "ListAgents": lambda f: pb.ListAgentsRequest(page_size=2),
+    "SearchAgents": lambda f: SearchAgentsRequest(query="active"),
     "UpdateAgent": lambda f: update(agent_pb2.Agent(id=f.ids["active"], owner="me"), "owner"),
     "DeleteAgent": lambda f: pb.DeleteAgentRequest(id=f.ids["fresh"]),
     "BatchGetAgents": lambda f: pb.BatchGetAgentsRequest(ids=[f.ids["active"]]),
@@ -244,6 +246,24 @@ def _pages() -> Iterator[Row]:
     yield Row("AgentService.ListTelemetry", _FOUND, "unknown id", other)
 
 
+def _search() -> Iterator[Row]:
+    method, make = "AgentService.SearchAgents", SearchAgentsRequest
+    yield Row(method, _FIELD, "no query", lambda f: make(query=" "))
+    yield Row(
+        method,
+        "INVALID_ARGUMENT FILTER_INVALID",
+        "filter=x",
+        lambda f: make(query="active", filter="x"),
+    )
+    yield Row(
+        method,
+        "UNAVAILABLE SEARCH_NOT_READY",
+        "the server cannot read the agents yet",
+        GOOD["SearchAgents"],
+        stage="loading",
+    )
+
+
 def _telemetry() -> Iterator[Row]:
     method, make = "AgentService.RecordTelemetry", pb.RecordTelemetryRequest
     yield Row(method, _FIELD, "no records", lambda f: make())
@@ -365,6 +385,7 @@ ROWS = (
     *_inventory(),
     *_states(),
     *_pages(),
+    *_search(),
     *_telemetry(),
     *_registry(),
     *_trust(),

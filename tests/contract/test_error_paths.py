@@ -21,7 +21,7 @@ from orca.v1 import agent_service_pb2
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.system_service_pb2 import GetStatusRequest
 from orca.v1.system_service_pb2_grpc import SystemServiceStub
-from orca_server.runtime import tick
+from orca_server.runtime import search_index, tick
 from orca_server.services import error_catalog as catalog
 from orca_server.services import interceptors
 from tests.contract import stages
@@ -99,6 +99,17 @@ def full(url: str, folder: Callable[[], Path]) -> Iterator[Stage]:
 def draining(url: str, folder: Callable[[], Path]) -> Iterator[Stage]:
     """Will stop when the test says so."""
     with stages.stage(url, folder()) as found:
+        yield found
+
+
+@pytest.fixture
+def loading(url: str, folder: Callable[[], Path]) -> Iterator[Stage]:
+    """Has started, and cannot read what search needs."""
+    with (
+        waiting_at_most(search_index, "LOADING_SECONDS"),
+        stages.holding(url, "LOCK TABLE agent_embeddings"),
+        stages.stage(url, folder()) as found,
+    ):
         yield found
 
 

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from orca.v1 import agent_pb2, system_service_pb2, telemetry_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
+from orca.v1.search_pb2 import SearchAgentsRequest
 from tests.fuzz import filters
 from tests.fuzz.pool import FRESH, Pool
 
@@ -92,6 +93,15 @@ def _list_agents(pool: Pool, dice: Dice) -> Message:
         order_by=dice.choice(ORDERS) + dice.choice(("", "", " desc"))
         if dice.random() < 0.7
         else "",
+        show_catalog=dice.random() < 0.5,
+    )
+
+
+def _search_agents(pool: Pool, dice: Dice) -> Message:
+    return SearchAgentsRequest(
+        query=dice.choice(("read files", "Serach", "agent-1", "très bien", "🦑", "two\nlines")),
+        filter=filters.good(dice) if dice.random() < 0.4 else "",
+        page_size=dice.choice((0, 1, 7, 1_000)),
         show_catalog=dice.random() < 0.5,
     )
 
@@ -237,6 +247,7 @@ MAKERS: dict[str, Maker] = {
     "CreateAgent": _create_agent,
     "GetAgent": _get_agent,
     "ListAgents": _list_agents,
+    "SearchAgents": _search_agents,
     "UpdateAgent": _update_agent,
     "DeleteAgent": _delete_agent,
     "BatchGetAgents": _batch_get_agents,

@@ -15,6 +15,7 @@ from orca_server.doctor.findings import Finding, Status
 from orca_server.runtime import partitions
 from orca_server.store.database import Database, connect
 from orca_server.store.migrate import migrate, own_migrations
+from orca_server.store.queries import QUERIES
 from tests.servers import PostgresServer, free_port
 
 OF_TABLES = {"migrations", "partitions"}
@@ -200,5 +201,27 @@ async def test_it_takes_as_many_statements_for_a_large_fleet(database_url: str) 
             " 'ACTIVE', 'api' FROM generate_series(1, 2000) AS n"
         )
         assert 5 < await count() == few < 12
+    finally:
+        await connection.close()
+
+
+async def test_no_large_table_is_read_whole(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    tenant = "'00000000-0000-0000-0000-000000000001'"
+    try:
+        await connection.execute(
+            "INSERT INTO trust_inbox (tenant_id, agent_id)"
+            f" SELECT {tenant}, gen_random_uuid() FROM generate_series(1, 150000)"
+        )
+        await connection.execute("ANALYZE")
+        for name in ("doctor_count_backlog", "get_trust"):
+            statement = QUERIES[name].replace("$1", tenant)
+            rows = await connection.fetch(f"EXPLAIN {statement}")
+            plan = "\n".join(row[0] for row in rows)
+            assert "trust_inbox_pkey" in plan or "trust_current" in plan
+            assert "Seq Scan on trust_inbox" not in plan
+        view = DatabaseView(database_url)
+        await database.read(view, connection)
+        assert view.backlog == 100_000
     finally:
         await connection.close()

@@ -17,6 +17,7 @@ from orca_server.domain.telemetry import client_identity, first_key, record_key
 from orca_server.runtime.event_writer import EventWriter
 from orca_server.runtime.ingest import Ingest, Outcome
 from orca_server.store.database import Database
+from orca_server.store.queries import QUERIES
 from tests.histories import microseconds
 
 NOW = datetime(2026, 3, 20, 12, 0, tzinfo=UTC)
@@ -189,3 +190,28 @@ async def test_a_full_queue_turns_away_and_is_counted(db: Database) -> None:
     async with flushing(ingest):
         assert await first == Outcome(4, 0)
     assert (await stored(db), ingest.counts.shed) == (4, 1)
+
+
+FILL = """
+INSERT INTO workflow_events (tenant_id, workflow_id, key, run_id, attempt, kind, occurred_at)
+SELECT $1, ('00000000-0000-7000-8000-' || lpad((n % 50)::text, 12, '0'))::uuid,
+    (lpad(to_hex(1774000000000 + n), 12, '0') || '70008000000000000000')::uuid,
+    'r', 1, 'started', now()
+FROM generate_series(1, 20000) AS n
+"""
+
+
+@pytest.mark.parametrize("name", ["list_events", "list_events_newest_first", "count_events"])
+async def test_events_of_a_workflow_are_a_range_of_the_primary_key(db: Database, name: str) -> None:
+    span = (UUID(int=0), UUID(int=2**128 - 1))
+    parameters = (DEFAULT_TENANT, UUID("00000000-0000-7000-8000-000000000007"), *span, 100)
+    count = 4 if name == "count_events" else 5
+    async with db.connection() as connection:
+        await connection.execute(FILL, DEFAULT_TENANT)
+        await connection.execute("ANALYZE workflow_events_always")
+        (plan,) = await connection.fetchrow(
+            f"EXPLAIN (FORMAT JSON) {QUERIES[name]}", *parameters[:count]
+        )
+    assert "Seq Scan" not in plan
+    assert "workflow_events_always_pkey" in plan
+    assert '"Sort"' not in plan

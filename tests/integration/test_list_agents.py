@@ -20,6 +20,8 @@ from orca_server.domain.filtering import parse
 from orca_server.services import page_token
 from orca_server.store.filter_sql import Query, fetch_page, page_of, total_of
 from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
+from orca_server.store.queries import QUERIES
+from tests.counting import CountingConnection
 from tests.inventory import INVALID, UNKNOWN, create, refused, sql, wrong_fields
 from tests.serving import info_of
 
@@ -39,27 +41,30 @@ FLEET = [
 async def fleet(agents_stub: AgentServiceStub, sql: Any) -> dict[str, str]:
     """Five agents in every state, as the tick might have left them; name by id."""
     names = {}
-    for name, state, ppb, operations, labels, capabilities in FLEET:
-        made = await create(
-            agents_stub,
-            name,
-            type="mcp" if name != "beta" else "bot",
-            description=f"The {name} agent, 100% \\o/ of_it",
-            owner="Ops" if ppb else "",
-            labels=labels,
-            capabilities=capabilities,
-            criticality=agent_pb2.Agent.CRITICALITY_CRITICAL if name == "alpha" else 0,
-        )
-        names[made.id] = name
-        gone = state in ("SUSPENDED", "RETIRED")
-        await sql.execute(
-            "UPDATE agents SET state = $2, left_at = CASE WHEN $3 THEN now() END,"
-            " counted_until = CASE WHEN $3 THEN now() END WHERE id = $1::text::uuid",
-            made.id,
-            state,
-            gone,
-        )
-        await _trust(sql, made.id, ppb, operations)
+    async with sql.transaction():  # no tick computes them in between, and nothing marks them after
+        await sql.fetchval(QUERIES["lock_tick"])
+        for name, state, ppb, operations, labels, capabilities in FLEET:
+            made = await create(
+                agents_stub,
+                name,
+                type="mcp" if name != "beta" else "bot",
+                description=f"The {name} agent, 100% \\o/ of_it",
+                owner="Ops" if ppb else "",
+                labels=labels,
+                capabilities=capabilities,
+                criticality=agent_pb2.Agent.CRITICALITY_CRITICAL if name == "alpha" else 0,
+            )
+            names[made.id] = name
+            gone = state in ("SUSPENDED", "RETIRED")
+            await sql.execute(
+                "UPDATE agents SET state = $2, left_at = CASE WHEN $3 THEN now() END,"
+                " counted_until = CASE WHEN $3 THEN now() END WHERE id = $1::text::uuid",
+                made.id,
+                state,
+                gone,
+            )
+            await _trust(sql, made.id, ppb, operations)
+        await sql.execute("DELETE FROM trust_inbox")
     return names
 
 
@@ -328,22 +333,6 @@ async def test_rows_that_come_while_paging_are_neither_lost_nor_repeated(
     second = await agents_stub.ListAgents(request)
     listed = [agent.name for agent in (*first.agents, *second.agents)]
     assert listed == [*(f"a{n}" for n in range(6)), "later"]
-
-
-class CountingConnection:
-    """Hands statements on and counts them."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self.count = 0
-
-    async def fetch(self, *args: Any) -> Any:
-        self.count += 1
-        return await self._connection.fetch(*args)
-
-    async def fetchval(self, *args: Any) -> Any:
-        self.count += 1
-        return await self._connection.fetchval(*args)
 
 
 async def test_a_page_takes_two_statements_whatever_its_size(

@@ -1,5 +1,6 @@
 """What the doctor makes of what it sees; the seeing is tested against real parts."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orca.address import parse_address
 from orca.errors import Unavailable as NobodyThere
 from orca.v1 import system_service_pb2 as pb
 from orca_server.doctor import configuration, database, fleet, machine, server
@@ -115,6 +117,15 @@ def test_open_access_is_told_and_on_other_addresses_warned_of(
     assert ("ORCA_ANONYMOUS_ROLE=none" in found.mend) is (status is Status.WARN)
 
 
+def test_the_server_that_runs_knows_best_whom_it_lets_in() -> None:
+    closed, opened = situation(), situation(anonymous_role="viewer")
+    assert "acts as operator" in configuration.check(closed, "operator")[1].found
+    assert configuration.check(opened, "none")[1].found.startswith("closed")
+    far = replace(closed, addresses=(parse_address("far.example:50051"),))
+    assert configuration.check(far, "viewer")[1].status is Status.WARN
+    assert "far.example:50051" in configuration.check(far, "viewer")[1].found
+
+
 @pytest.mark.parametrize(
     ("secret", "weak"),
     [
@@ -204,9 +215,10 @@ def test_every_bad_setting_is_named_and_the_good_ones_are_used(bare: Path) -> No
 
 
 def test_a_file_that_cannot_be_read_ends_nothing(bare: Path) -> None:
-    (bare / ".env").write_text("this is not NAME=value=\n'")
+    (bare / ".env").write_text("'this is not NAME=value\n")
     seen = look()
     assert seen.settings is None
+    assert seen.faults == (".env, line 1: is not NAME=value",)
     assert of_settings(seen)["settings"].status is Status.FAIL
 
 
@@ -427,6 +439,16 @@ def test_the_gateway(status: int, answer: ServerAnswer, expected: Status) -> Non
     found = server.check_gateway(rest, answer, "orca up")
     assert found.status is expected
     assert bool(found.mend) is (expected is not Status.OK)
+
+
+def test_rest_is_not_asked_where_only_an_encrypted_address_is_known(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCA_ADDRESS", "https://orca.example")
+    seen = look()
+    assert (seen.rest, seen.addresses[0].tls) == (None, True)
+    rest = asyncio.run(server.ask_rest(seen))
+    assert server.check_gateway(rest, ANSWER, "orca up").status is Status.SKIPPED
 
 
 def test_the_server_names_the_parts_that_are_not_well() -> None:

@@ -9,7 +9,7 @@ from orca import references
 from orca.calls import Calls
 from orca.paging import Pages
 from orca.references import Noun
-from orca.v1 import agent_pb2, agent_service_pb2
+from orca.v1 import agent_pb2, agent_service_pb2, search_pb2
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 
 NOUN = Noun("agent", "type")
@@ -66,6 +66,30 @@ class Agents:
         request = agent_service_pb2.BatchGetAgentsRequest(ids=ids)
         response = await self._calls.unary(self._stub.BatchGetAgents, request, timeout)
         return response.agents
+
+    async def search(
+        self,
+        query: str,
+        *,
+        filter: str = "",
+        show_catalog: bool = False,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> Sequence[search_pb2.SearchHit]:
+        """The agents that fit best, best first, each with why.
+
+        Args:
+            query: What is looked for, in words.
+            filter: Only these agents: AIP-160, such as `type = "mcp"`.
+            show_catalog: Also those that are only in the catalogue.
+            page_size: At most so many, 100 at most; 0: ten.
+            timeout: Of the call.
+        """
+        request = search_pb2.SearchAgentsRequest(
+            query=query, filter=filter, show_catalog=show_catalog, page_size=page_size
+        )
+        response = await self._calls.unary(self._stub.SearchAgents, request, timeout)
+        return response.hits
 
     async def find(self, reference: str, *, timeout: float | None = None) -> agent_pb2.Agent:
         """The one agent that a person means, of the fleet or the catalogue.

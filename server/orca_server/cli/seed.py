@@ -1,22 +1,27 @@
 """`orca db seed`: a small fleet to look at, sent through the public API, and its removal."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orca import batched
 from orca.cli.output import facts
 from orca.cli.session import Session, command
 from orca.client import Client
 from orca.errors import AlreadyExists, OrcaError, Unavailable
-from orca.stream import batched
 from orca.times import timestamp
 from orca.v1.agent_pb2 import Agent
 from orca.v1.telemetry_pb2 import TelemetryRecord
-from orca_server.domain import sample_fleet
+from orca.v1.workflow_pb2 import RunError, Schedule, Workflow, WorkflowEvent
+from orca_server.domain import sample_fleet, sample_workflows
 from orca_server.domain.sample_fleet import LABEL, SampleAgent, SampleRecord
+from orca_server.domain.sample_workflows import SampleEvent, SampleWorkflow
+
+if TYPE_CHECKING:
+    from orca_server.store.seed import Removed
 
 REASON = "orca db seed"
 _REMAINS = (
@@ -32,12 +37,11 @@ async def seed(
         bool, typer.Option("--remove", help="Take the sample away, with all of its history.")
     ] = False,
 ) -> None:
-    """Put a small sample fleet there, with a week of telemetry, or take it away again.
+    """Put a small sample fleet there, with a week of what it did, or take it away again.
 
-    All of it is made up and labelled `sample: "true"`. It goes through the server, and a second
-    run changes nothing. --remove works on the database itself, as the API never deletes an agent
-    that has reported; what is not labelled is never touched.
-    Example: orca db seed
+    Agents and workflows are made up and labelled `sample: "true"`. They go through the server, and
+    a second run changes nothing. --remove works on the database itself, as the API never deletes
+    what has reported; what is not labelled is never touched. Example: orca db seed
     """
     if remove:
         await _remove(session)
@@ -48,11 +52,8 @@ async def seed(
         "created": done.created,
         "present": done.present,
         "left_alone": done.left_alone,
-        "records": {
-            "accepted": done.accepted,
-            "duplicates": done.duplicates,
-            "refused": done.refused,
-        },
+        "records": asdict(done.records),
+        "events": asdict(done.events),
     }
     session.printer.show(
         document,
@@ -60,7 +61,8 @@ async def seed(
             [
                 ("sample", f"{done.created} created, {done.present} there already"),
                 ("left alone", ", ".join(done.left_alone)),
-                ("records", _told(done)),
+                ("records", _told(done.records)),
+                ("events", _told(done.events)),
                 ("trust", f"{trust.trust_score:.4f}"),
                 ("look at it", f"orca agents list --filter 'labels.{LABEL} = \"true\"'"),
                 ("take it away", "orca db seed --remove"),
@@ -70,20 +72,28 @@ async def seed(
 
 
 @dataclass(slots=True)
+class _Counts:
+    """What the server did with what was sent."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
 class _Done:
     """What a run did."""
 
     created: int = 0
     present: int = 0
     left_alone: list[str] = field(default_factory=list)
-    accepted: int = 0
-    duplicates: int = 0
-    refused: int = 0
+    records: _Counts = field(default_factory=_Counts)
+    events: _Counts = field(default_factory=_Counts)
 
 
-def _told(done: _Done) -> str:
-    refused = f", {done.refused} refused: older than the retention" if done.refused else ""
-    return f"{done.accepted:,} new, {done.duplicates:,} there already{refused}"
+def _told(counts: _Counts) -> str:
+    refused = f", {counts.refused} refused: older than the retention" if counts.refused else ""
+    return f"{counts.accepted:,} new, {counts.duplicates:,} there already{refused}"
 
 
 async def _seed(client: Client) -> _Done:
@@ -94,7 +104,14 @@ async def _seed(client: Client) -> _Done:
         for sample, agent in fleet
         for record in sample_fleet.records(sample, agent.created_at.ToDatetime(tzinfo=UTC))
     )
-    await _count(client.telemetry.stream(batched(records)), done)
+    await _count(client.telemetry.stream(batched(records)), done.records)
+    flows = [found async for found in _workflows(client, done)]
+    events = (
+        _event(workflow, event)
+        for sample, workflow in flows
+        for event in sample_workflows.events(sample, workflow.created_at.ToDatetime(tzinfo=UTC))
+    )
+    await _count(client.events.stream(batched(events)), done.events)
     return done
 
 
@@ -148,32 +165,91 @@ def _record(agent: Agent, record: SampleRecord) -> TelemetryRecord:
     )
 
 
-async def _count(receipts: AsyncIterator[Any], done: _Done) -> None:
+async def _workflows(client: Client, done: _Done) -> AsyncIterator[tuple[SampleWorkflow, Workflow]]:
+    """The workflows of the sample that may report, made where they are missing."""
+    labelled = client.workflows.list(filter=f'labels.{LABEL} = "true"')
+    present = {(each.provider, each.name): each async for each in labelled}
+    for sample in sample_workflows.WORKFLOWS:
+        workflow = present.get((sample.provider, sample.name))
+        if workflow is None:
+            workflow = await _create_workflow(client, sample)
+            done.created += workflow is not None
+        else:
+            done.present += 1
+        if workflow is None or workflow.state == Workflow.STATE_RETIRED:
+            done.left_alone.append(f"{sample.provider}/{sample.name}")
+        else:
+            yield sample, workflow
+
+
+async def _create_workflow(client: Client, sample: SampleWorkflow) -> Workflow | None:
+    """The workflow, new; None if somebody else's has its name."""
+    workflow = Workflow(
+        provider=sample.provider,
+        name=sample.name,
+        display_name=sample.title,
+        owner=sample.owner,
+        schedule=Schedule(cron=sample.cron),
+        freshness_slo_hours=sample.slo_hours,
+        labels={LABEL: "true"},
+    )
+    try:
+        return await client.workflows.create(workflow, reason=REASON)
+    except AlreadyExists:
+        return None
+
+
+def _event(workflow: Workflow, event: SampleEvent) -> WorkflowEvent:
+    error = RunError(type=event.error_type, message=event.error_message)
+    return WorkflowEvent(
+        workflow_id=workflow.id,
+        id=event.id,
+        run_id=event.run_id,
+        kind=event.kind,
+        occurred_at=timestamp(event.occurred_at),
+        trigger="schedule",
+        error=error if event.error_type else None,
+    )
+
+
+async def _count(receipts: AsyncIterator[Any], counts: _Counts) -> None:
     async for receipt in receipts:
-        done.accepted += receipt.accepted
-        done.duplicates += receipt.duplicates
-        done.refused += len(receipt.refused)
+        counts.accepted += receipt.accepted
+        counts.duplicates += receipt.duplicates
+        counts.refused += len(receipt.refused)
 
 
 async def _remove(session: Session) -> None:
     from orca_server.cli.settings import load_settings_or_stack
 
     url = load_settings_or_stack().database_url.get_secret_value()
-    agents, records = await _take_away(url)
+    agents, workflows = await _take_away(url)
     try:
         await session.client.trust.refresh()
         trust = "computed without it"
     except Unavailable:
         trust = "no server answers: the next tick computes it"
     session.printer.show(
-        {"agents": agents, "records": records, "remains": ["trust history", "audit entries"]},
-        facts([("removed", f"{agents} agents with {records:,} records"), ("trust", trust)]),
+        {
+            "agents": agents.entities,
+            "records": agents.records,
+            "workflows": workflows.entities,
+            "events": workflows.records,
+            "remains": ["trust history", "audit entries"],
+        },
+        facts(
+            [
+                ("agents", f"{agents.entities} removed, with {agents.records:,} records"),
+                ("workflows", f"{workflows.entities} removed, with {workflows.records:,} events"),
+                ("trust", trust),
+            ]
+        ),
         _REMAINS,
     )
 
 
-async def _take_away(url: str) -> tuple[int, int]:
-    """How many agents and records went, in one transaction."""
+async def _take_away(url: str) -> "tuple[Removed, Removed]":
+    """How many agents and how many workflows went, in one transaction."""
     from orca_server.domain import errors
     from orca_server.domain.access import DEFAULT_TENANT
     from orca_server.store import seed as store
@@ -181,13 +257,16 @@ async def _take_away(url: str) -> tuple[int, int]:
     from orca_server.store.database import Database
 
     author = Author(DEFAULT_TENANT, REASON, "orca db seed --remove")
-    names = [(each.kind, each.name) for each in sample_fleet.AGENTS]
+    agents = [(each.kind, each.name) for each in sample_fleet.AGENTS]
+    workflows = [(each.provider, each.name) for each in sample_workflows.WORKFLOWS]
     db = Database(url, size=1, name="orca-seed")
     try:
         async with db.transaction() as tx:
-            removed = await store.remove_agents(tx, author, names)
+            return (
+                await store.remove_agents(tx, author, agents),
+                await store.remove_workflows(tx, author, workflows),
+            )
     except errors.Unavailable as error:
         raise OrcaError(error.message, reason=error.reason) from error
     finally:
         await db.close()
-    return removed.entities, removed.records

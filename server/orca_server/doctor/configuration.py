@@ -19,9 +19,14 @@ USUAL = frozenset({"admin", "orca", "pass", "postgres", "postgresql", "test"})
 """Passwords that everybody tries first."""
 
 
-def check(seen: Situation) -> list[Finding]:
-    """All checks of the settings."""
-    return [_settings(seen), _access(seen), _secrets(seen), _rotation(seen)]
+def check(seen: Situation, served_role: str | None = None) -> list[Finding]:
+    """All checks of the settings.
+
+    Args:
+        seen: The situation.
+        served_role: Role of calls without a token as the server says; None if it was not asked.
+    """
+    return [_settings(seen), _access(seen, served_role), _secrets(seen), _rotation(seen)]
 
 
 def env_file() -> str:
@@ -53,21 +58,22 @@ def _folder(seen: Situation) -> str:
     return str(seen.data.path) if seen.data else "a data folder"
 
 
-def _access(seen: Situation) -> Finding:
+def _access(seen: Situation, served_role: str | None) -> Finding:
+    """Open or closed: as the server says that runs, else as these settings would have it."""
     settings = seen.settings
-    if settings is None or not seen.database_url:
+    if settings is None or not (seen.database_url or served_role):
         return skipped("access", "no server is set up by these settings")
-    role = settings.anonymous_role
+    role = served_role or settings.anonymous_role
     if role == "none":
         return ok("access", "closed: each call needs a token")
     found = f"open: a call without a token acts as {role}"
     if seen.is_stack:
         return ok("access", f"{found}; the ports are open to this machine alone")
-    if _is_loopback(settings):
+    if _is_loopback(settings) and all(each.is_local for each in seen.addresses):
         return ok("access", f"{found}; ORCA_GRPC_ADDRESS is open to this machine alone")
     return warn(
         "access",
-        f"{found}, at {settings.grpc_address}",
+        f"{found}, at {seen.addresses[0].target if seen.addresses else settings.grpc_address}",
         "ORCA_ANONYMOUS_ROLE lets in everybody who reaches the port",
         f"ORCA_ANONYMOUS_ROLE=none in {env_file()}, then: orca tokens create --role operator "
         "--ttl 30d",

@@ -11,7 +11,8 @@ from orca_server.settings import Settings
 
 THREAD_SECONDS = 10.0
 """For files and ports: a file system over a network may hang."""
-_DEFAULTS = {"retention_days": 90, "pool": 8}
+_DEFAULTS = (90, 8)
+"""Days of retention and connections where the settings cannot be read."""
 _LOCAL = {
     "ports": machine.check_ports,
     "disk": machine.check_disk,
@@ -30,20 +31,16 @@ async def examine(seen: Situation) -> list[Finding]:
     )
     start = _start(seen)
     settings = seen.settings
-    chosen = (
-        {
-            "retention_days": settings.telemetry_retention_days,
-            "pool": settings.max_connections,
-        }
-        if settings
-        else _DEFAULTS
+    retention_days, pool = (
+        (settings.telemetry_retention_days, settings.max_connections) if settings else _DEFAULTS
     )
     last_error = answer.status.trust.last_error if answer.status else None
+    role = answer.status.anonymous_role if answer.status else None
     ports, disk, registry, logs = local
     return [
-        *configuration.check(seen),
+        *configuration.check(seen, role),
         *(ports, disk, registry),
-        *database.check(view, start=start, **chosen),
+        *database.check(view, retention_days=retention_days, pool=pool, start=start),
         server.check_gateway(rest, answer, start),
         server.check_server(answer, start),
         server.check_ingest(answer, view.backlog),

@@ -88,7 +88,7 @@ def check_freshness(summary: dict[str, Any]) -> Finding:
         "freshness",
         found,
         "they fail, or do not run, or their adapter sends no events: see adapters and ingest",
-        "curl -s localhost:3000/workflows | jq '.workflows[] | select(.freshness == \"STALE\")'",
+        "orca workflows list --filter 'freshness = STALE'",
     )
 
 
@@ -153,8 +153,7 @@ def check_violations(summary: dict[str, Any]) -> Finding:
     if compliance >= LOW_COMPLIANCE_PPB and adheres:
         return ok("violations", found)
     cause = "some agents do what a policy forbids, and nothing stops them"
-    mend = "curl -s localhost:3000/agents | jq '.agents[] | select(.violations > 0)'"
-    return warn("violations", found, cause, mend)
+    return warn("violations", found, cause, "orca agents list --filter 'violations > 0'")
 
 
 def _percent(part: int, whole: int) -> str:

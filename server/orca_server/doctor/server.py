@@ -25,7 +25,13 @@ _OWN_TOKEN_HELPS = ("TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_RE
 
 @dataclass(frozen=True, slots=True)
 class RestAnswer:
-    """What GET /health gave: its status and message, or why there is none (status 0)."""
+    """What GET /health gave: its status and message, or why there is none (status 0).
+
+    Attributes:
+        url: What was asked; empty: nothing.
+        status: Of the answer; 0: there was none.
+        message: What it says, or why there is none.
+    """
 
     url: str
     status: int
@@ -49,6 +55,8 @@ class ServerAnswer:
 
 async def ask_rest(seen: Situation) -> RestAnswer:
     """GET /health where REST is expected."""
+    if seen.rest is None:
+        return RestAnswer("", 0, "")
     host, port = seen.rest
     url = f"http://{host}:{port}/health"
     try:
@@ -151,6 +159,8 @@ def check_gateway(rest: RestAnswer, server: ServerAnswer, start: str) -> Finding
         server: What gRPC gave.
         start: The command that starts what is missing.
     """
+    if not rest.url:
+        return skipped("gateway", "ORCA_ADDRESS is encrypted: only gRPC was asked")
     found = f"{rest.url}: {rest.status or 'no answer'}, {rest.message or 'no message'}"
     if rest.status == 200:
         return ok("gateway", found)

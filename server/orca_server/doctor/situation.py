@@ -38,7 +38,7 @@ class Situation:
         state: What the stack that runs there or ran there told; empty if there never was one.
         stack_url: The stack's database; empty if there never was one.
         ports: The stack's ports by the setting that chooses each.
-        rest: Host and port where REST is expected.
+        rest: Host and port where REST is expected; None if the server is only known encrypted.
         addresses: Where gRPC is expected, the likeliest first.
     """
 
@@ -49,7 +49,7 @@ class Situation:
     state: Mapping[str, int] = field(default_factory=dict)
     stack_url: str = ""
     ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
-    rest: tuple[str, int] = (ADDRESS, PORTS["ORCA_REST_PORT"])
+    rest: tuple[str, int] | None = (ADDRESS, PORTS["ORCA_REST_PORT"])
     addresses: tuple[Address, ...] = ()
 
     @property
@@ -114,10 +114,10 @@ def _usable(stack: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
         try:
             return server_settings.load(**given), faults
         except BadSettings as error:
-            told = str(error).splitlines()
+            told = [line for line in str(error).splitlines() if line not in faults]
         faults += told
-        names = [line.partition(":")[0] for line in told]
-        given |= {name: aliases[name].default for name in names if name in aliases}
+        names = {line.partition(":")[0] for line in told}
+        given |= {name: aliases[name].default for name in names & aliases.keys()}
         if "DATABASE_URL" in names:
             given["DATABASE_URL"] = UNKNOWN_URL
         if "JWT_SECRET" in names:
@@ -135,7 +135,8 @@ def _with_addresses(seen: Situation) -> Situation:
         except ConfigurationError as error:
             fault = f"{ADDRESS_VARIABLE}: {error.message}"
             return replace(seen, faults=(*seen.faults, fault))
-        return replace(seen, addresses=(address,), rest=(address.host or ADDRESS, rest_port))
+        rest = None if address.tls else (address.host or ADDRESS, rest_port)
+        return replace(seen, addresses=(address,), rest=rest)
     bare = seen.settings.grpc_address if seen.settings and not (named or seen.state) else ""
     addresses = tuple(parse_address(each) for each in (stack, bare) if each)
     return replace(seen, addresses=addresses, rest=(ADDRESS, rest_port))

@@ -108,7 +108,7 @@ WORKFLOWS = (
         "Evaluate the agents each night",
         cron="0 1 * * *",
         hours=(1,),
-        minutes=52,
+        minutes=45,
         failures=10,
         slo_hours=50,
     ),

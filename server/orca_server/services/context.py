@@ -15,6 +15,7 @@ from orca_server.runtime.preparation import Preparation
 from orca_server.runtime.readiness import DatabaseProbe, Readiness
 from orca_server.runtime.registry_sync import RegistrySync
 from orca_server.runtime.revocations import Revocations
+from orca_server.runtime.search_index import SearchIndex
 from orca_server.runtime.tick import Tick
 from orca_server.settings import Settings
 from orca_server.store.database import Database
@@ -39,6 +40,7 @@ class ServerContext:
     workflow_names: Names
     reads: AgentReads
     changes: Changes
+    search: SearchIndex
     tick: Tick
     registry: RegistrySync
     instance: str

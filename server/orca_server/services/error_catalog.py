@@ -100,6 +100,7 @@ REASONS = (
     Reason("UNAVAILABLE", "NOT_READY", "The server cannot do its work; the metadata has the failing checks and their causes.", "Try again after the delay; an operator looks at the causes.", {"database": "The database does not answer: connection refused."}, retry_seconds=1.0),
     Reason("UNAVAILABLE", "SERVER_DRAINING", "The server stops.", "Open a new stream and send the batches without a receipt again.", retry_seconds=1.0),
     Reason("UNAVAILABLE", "TRUST_TICK_BUSY", "Another computation of trust did not end in time; nothing was computed for this call.", "Try again after the delay.", retry_seconds=5.0),
+    Reason("UNAVAILABLE", "SEARCH_NOT_READY", "The server has just started and still reads the agents to search in.", "Try again after the delay.", retry_seconds=1.0),
     Reason("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "The call took longer than its deadline, or, without one, than any call may. It may have been done all the same.", "Set a longer deadline, or ask for less.", {"seconds": "60"}),
     Reason("INTERNAL", "INTERNAL", "A fault of the server. Its log has the cause under the request id.", "Report it with the request id.", {"request_id": "2c1f0a"}),
 )  # fmt: skip
@@ -189,6 +190,9 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "AgentService.DeleteAgent": (_FIELD, _FOUND, "FAILED_PRECONDITION AGENT_HAS_HISTORY", _ETAG),
     "AgentService.BatchGetAgents": (_FIELD, _FOUND),
+    "AgentService.SearchAgents": (
+        _FIELD, "INVALID_ARGUMENT FILTER_INVALID", "UNAVAILABLE SEARCH_NOT_READY",
+    ),
     "AgentService.SuspendAgent": (
         _FIELD, _FOUND, "FAILED_PRECONDITION AGENT_RETIRED", "FAILED_PRECONDITION AGENT_IN_CATALOG",
         _ETAG,

@@ -71,6 +71,8 @@ class Listing:
         fields: What a filter may ask about.
         columns: Field -> the expression that holds it.
         orders: Name of an order -> what it is.
+        lower: Choices whose column holds them in lower case.
+        missing: Choice -> what it is where its column is NULL.
     """
 
     head: str
@@ -79,6 +81,8 @@ class Listing:
     fields: Mapping[str, Field]
     columns: Mapping[str, str]
     orders: Mapping[str, Order]
+    lower: frozenset[str] = frozenset()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def one(self) -> str:
@@ -202,6 +206,8 @@ def _comparison(one: Comparison, listing: Listing, statement: Statement) -> str:
         same = Comparison(one.field, one.key, "=", one.value)
         return f"({_comparison(same, listing, statement)}) IS NOT TRUE"
     column, kind = listing.columns[one.field], listing.fields[one.field].kind
+    if kind is Kind.CHOICE:
+        return _choice(one, listing, statement)
     if kind is Kind.LIST:
         return _in_list(column, one.value, statement)
     if kind is Kind.LABELS:
@@ -213,6 +219,17 @@ def _comparison(one: Comparison, listing: Listing, statement: Statement) -> str:
     if isinstance(one.value, Pattern):
         return _matches(column, one.value, statement, contains=one.operator == ":")
     return f"{column} {one.operator} {statement.bind(one.value)}::{_CASTS[type(one.value)]}"
+
+
+def _choice(one: Comparison, listing: Listing, statement: Statement) -> str:
+    """A bare comparison where that is enough, so that an index and statistics serve it."""
+    column, missing = listing.columns[one.field], listing.missing.get(one.field)
+    if one.value is None:
+        return "true" if missing else f"{column} IS NOT NULL"
+    value = str(one.value).lower() if one.field in listing.lower else str(one.value)
+    if value == missing:
+        column = f"coalesce({column}, '{missing}')"
+    return f"{column} = {statement.bind(value)}::text"
 
 
 def _in_list(column: str, value: Value | None, statement: Statement) -> str:

@@ -18,11 +18,11 @@ _AGENT_COLUMNS = {
     "source": "agents.source",
     "owner": "agents.owner",
     "version": "agents.version",
-    "criticality": "upper(agents.criticality)",
+    "criticality": "agents.criticality",
     "labels": "agents.labels",
     "capabilities": "agents.capabilities",
     "trust_level": _PPB.format("counted_level_ppb"),
-    "trust_state": "upper(coalesce(agent_trust.state, 'unmeasured'))",
+    "trust_state": "agent_trust.state",
     "health": (
         f"CASE WHEN agent_trust.health_ppb >= {HEALTHY_PPB} THEN 'HEALTHY'"
         f" WHEN agent_trust.health_ppb >= {DEGRADED_PPB} THEN 'DEGRADED'"
@@ -45,11 +45,11 @@ _WORKFLOW_COLUMNS = {
     "state": "workflows.state",
     "owner": "workflows.owner",
     "labels": "workflows.labels",
-    "freshness": "upper(coalesce(workflow_status.freshness, 'unmeasured'))",
+    "freshness": "workflow_status.freshness",
     "last_event_at": "workflow_status.last_event_at",
     "last_run_at": "workflow_status.last_run_at",
     "last_success_at": "workflow_status.last_success_at",
-    "last_outcome": "upper(workflow_status.last_outcome)",
+    "last_outcome": "workflow_status.last_outcome",
     "created_at": "workflows.created_at",
     "updated_at": "workflows.updated_at",
 }
@@ -90,6 +90,8 @@ AGENTS = Listing(
     | _with_missing(
         "trust_level", "agent_trust.counted_level_ppb", "integer", "trust_ppb", "-1", "2000000000"
     ),
+    lower=frozenset({"criticality", "trust_state"}),
+    missing={"trust_state": "unmeasured"},
 )
 WITHOUT_CATALOG = "agents.state <> 'CATALOG'"
 
@@ -108,4 +110,6 @@ WORKFLOWS = Listing(
         "-infinity",
         "infinity",
     ),
+    lower=frozenset({"freshness", "last_outcome"}),
+    missing={"freshness": "unmeasured"},
 )

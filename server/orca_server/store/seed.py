@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from orca_server.store import agents, audit
+from orca_server.domain.changes import Kind
+from orca_server.store import agents, audit, changes, workflows
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection
 from orca_server.store.deletion import standing_still
@@ -41,8 +42,9 @@ async def remove_agents(
         rows = await tx.fetch(QUERIES["lock_sample_agents"], author.tenant_id, kinds, called)
         found = {row["id"]: {"type": row["type"], "name": row["name"]} for row in rows}
         records = await tx.fetchval(QUERIES["remove_sample_agents"], author.tenant_id, list(found))
+    await changes.record(tx, author.tenant_id, agents.ENTITY, list(found), Kind.DELETED)
     await agents.mark(tx, author.tenant_id, list(found))
-    await audit.record(tx, author, ACTION, "agent", found)
+    await audit.record(tx, author, ACTION, agents.ENTITY, found)
     return Removed(len(found), records)
 
 
@@ -68,5 +70,6 @@ async def remove_workflows(
         records = await tx.fetchval(
             QUERIES["remove_sample_workflows"], author.tenant_id, list(found)
         )
-    await audit.record(tx, author, ACTION, "workflow", found)
+    await changes.record(tx, author.tenant_id, workflows.ENTITY, list(found), Kind.DELETED)
+    await audit.record(tx, author, ACTION, workflows.ENTITY, found)
     return Removed(len(found), records)

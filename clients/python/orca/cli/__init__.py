@@ -8,6 +8,7 @@ import typer
 from orca.cli.agents import agents_app
 from orca.cli.events import events_app
 from orca.cli.registry import registry_app
+from orca.cli.search import search
 from orca.cli.status import status
 from orca.cli.telemetry import telemetry_app
 from orca.cli.trust import trust_app
@@ -26,6 +27,7 @@ __all__ = [
 
 def mount(app: typer.Typer) -> None:
     """Adds the client's commands to the app."""
+    app.command("search")(search)
     app.command("status")(status)
     app.add_typer(agents_app, name="agents")
     app.add_typer(events_app, name="events")

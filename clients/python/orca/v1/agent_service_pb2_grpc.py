@@ -6,6 +6,7 @@ import warnings
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from orca.v1 import agent_pb2 as orca_dot_v1_dot_agent__pb2
 from orca.v1 import agent_service_pb2 as orca_dot_v1_dot_agent__service__pb2
+from orca.v1 import search_pb2 as orca_dot_v1_dot_search__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -71,6 +72,11 @@ class AgentServiceStub:
                 '/orca.v1.AgentService/BatchGetAgents',
                 request_serializer=orca_dot_v1_dot_agent__service__pb2.BatchGetAgentsRequest.SerializeToString,
                 response_deserializer=orca_dot_v1_dot_agent__service__pb2.BatchGetAgentsResponse.FromString,
+                _registered_method=True)
+        self.SearchAgents = channel.unary_unary(
+                '/orca.v1.AgentService/SearchAgents',
+                request_serializer=orca_dot_v1_dot_search__pb2.SearchAgentsRequest.SerializeToString,
+                response_deserializer=orca_dot_v1_dot_search__pb2.SearchAgentsResponse.FromString,
                 _registered_method=True)
         self.SuspendAgent = channel.unary_unary(
                 '/orca.v1.AgentService/SuspendAgent',
@@ -219,6 +225,22 @@ class AgentServiceServicer:
 
         * `INVALID_ARGUMENT` (`FIELD_INVALID`): no ids, too many, or one that is no UUID.
         * `NOT_FOUND` (`AGENT_NOT_FOUND`): the metadata names the first missing id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchAgents(self, request, context):
+        """Finds agents by what they do: by the words of their names, descriptions, capabilities
+        and tools, and by their meaning. Mistyped words, plurals and names with separators
+        (`deep-wiki`, `deepWiki`) are found. An agent is found within 2 seconds of the reply
+        that acknowledged it. Idempotent. Callers: viewers.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`): correct what is named.
+        * `UNAVAILABLE` (`SEARCH_NOT_READY`): the server has just started and still reads the
+        agents; retry after the delay in `RetryInfo`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -402,6 +424,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.BatchGetAgents,
                     request_deserializer=orca_dot_v1_dot_agent__service__pb2.BatchGetAgentsRequest.FromString,
                     response_serializer=orca_dot_v1_dot_agent__service__pb2.BatchGetAgentsResponse.SerializeToString,
+            ),
+            'SearchAgents': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchAgents,
+                    request_deserializer=orca_dot_v1_dot_search__pb2.SearchAgentsRequest.FromString,
+                    response_serializer=orca_dot_v1_dot_search__pb2.SearchAgentsResponse.SerializeToString,
             ),
             'SuspendAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.SuspendAgent,
@@ -617,6 +644,33 @@ class AgentService:
             '/orca.v1.AgentService/BatchGetAgents',
             orca_dot_v1_dot_agent__service__pb2.BatchGetAgentsRequest.SerializeToString,
             orca_dot_v1_dot_agent__service__pb2.BatchGetAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchAgents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.AgentService/SearchAgents',
+            orca_dot_v1_dot_search__pb2.SearchAgentsRequest.SerializeToString,
+            orca_dot_v1_dot_search__pb2.SearchAgentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from orca.v1 import agent_pb2 as _agent_pb2
 from orca.v1 import agent_service_pb2 as _agent_service_pb2
+from orca.v1 import search_pb2 as _search_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -112,6 +113,18 @@ class AgentServiceStub:
 
     * `INVALID_ARGUMENT` (`FIELD_INVALID`): no ids, too many, or one that is no UUID.
     * `NOT_FOUND` (`AGENT_NOT_FOUND`): the metadata names the first missing id.
+    """
+    SearchAgents: _grpc.UnaryUnaryMultiCallable[_search_pb2.SearchAgentsRequest, _search_pb2.SearchAgentsResponse]
+    """Finds agents by what they do: by the words of their names, descriptions, capabilities
+    and tools, and by their meaning. Mistyped words, plurals and names with separators
+    (`deep-wiki`, `deepWiki`) are found. An agent is found within 2 seconds of the reply
+    that acknowledged it. Idempotent. Callers: viewers.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`): correct what is named.
+    * `UNAVAILABLE` (`SEARCH_NOT_READY`): the server has just started and still reads the
+      agents; retry after the delay in `RetryInfo`.
     """
     SuspendAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SuspendAgentRequest, _agent_pb2.Agent]
     """Sets an agent aside: its telemetry is kept but counts in no score, and its last values
@@ -306,6 +319,18 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     * `INVALID_ARGUMENT` (`FIELD_INVALID`): no ids, too many, or one that is no UUID.
     * `NOT_FOUND` (`AGENT_NOT_FOUND`): the metadata names the first missing id.
+    """
+    SearchAgents: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchAgentsRequest, _search_pb2.SearchAgentsResponse]  # type: ignore[assignment]
+    """Finds agents by what they do: by the words of their names, descriptions, capabilities
+    and tools, and by their meaning. Mistyped words, plurals and names with separators
+    (`deep-wiki`, `deepWiki`) are found. An agent is found within 2 seconds of the reply
+    that acknowledged it. Idempotent. Callers: viewers.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`): correct what is named.
+    * `UNAVAILABLE` (`SEARCH_NOT_READY`): the server has just started and still reads the
+      agents; retry after the delay in `RetryInfo`.
     """
     SuspendAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SuspendAgentRequest, _agent_pb2.Agent]  # type: ignore[assignment]
     """Sets an agent aside: its telemetry is kept but counts in no score, and its last values
@@ -533,6 +558,24 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         * `INVALID_ARGUMENT` (`FIELD_INVALID`): no ids, too many, or one that is no UUID.
         * `NOT_FOUND` (`AGENT_NOT_FOUND`): the metadata names the first missing id.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchAgents(
+        self,
+        request: _search_pb2.SearchAgentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.SearchAgentsResponse, _abc.Awaitable[_search_pb2.SearchAgentsResponse]]:
+        """Finds agents by what they do: by the words of their names, descriptions, capabilities
+        and tools, and by their meaning. Mistyped words, plurals and names with separators
+        (`deep-wiki`, `deepWiki`) are found. An agent is found within 2 seconds of the reply
+        that acknowledged it. Idempotent. Callers: viewers.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`): correct what is named.
+        * `UNAVAILABLE` (`SEARCH_NOT_READY`): the server has just started and still reads the
+          agents; retry after the delay in `RetryInfo`.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,274 @@
+"""Keeps search fresh: an index of words in memory, vectors of meaning in the database.
+
+The log of changes says which agents to read anew, so an agent that is acknowledged anywhere is
+found everywhere soon after. Words come first; vectors follow, computed by whichever server is first
+to look and stored for all. Neither is computed on the event loop.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from orca_server.domain.errors import OutOfRange, Unavailable
+from orca_server.domain.search import Document, Embedding, Key, digest_of, fuse, gist
+from orca_server.runtime.changes import Changes, Subscription
+from orca_server.runtime.embedding import MODEL, Embedder, as_text
+from orca_server.runtime.jobs import repeat
+from orca_server.runtime.words import QueryWord, WordIndex
+from orca_server.store import search as store
+from orca_server.store.database import RETRY_SECONDS, Database
+from orca_server.store.filter_sql import Query
+
+RESTART_SECONDS = 1.0
+PAGE = 200
+"""Agents that are read, or embedded, together."""
+EXACT = 4_000
+"""So many agents are compared one by one; more are searched by the vectors' index."""
+RANKED = 200
+"""Length of each ranking; what is in neither is no hit."""
+CANDIDATES = 1_000
+"""Agents found by words of which a filter over very many chooses."""
+LOADING_SECONDS = 5.0
+"""How long a search waits for the index of a server that has just started."""
+
+log = structlog.get_logger(__name__)
+
+INDEXED = Gauge("orca_search_agents", "Agents in this process's index of words.")
+EMBEDDED = Counter("orca_search_embeddings", "Vectors that this process computed.")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        scores: Agents, best first, each with its score, 0 to 1.
+        words: The query's words, as the index knows them.
+        vector: The query's meaning, as pgvector reads it; empty if it says nothing.
+    """
+
+    scores: dict[UUID, float]
+    words: Sequence[QueryWord]
+    vector: str
+
+
+class SearchIndex:
+    """Finds agents by words and by meaning."""
+
+    def __init__(self, db: Database, changes: Changes) -> None:
+        """Knows no agent yet; `run` reads them.
+
+        Args:
+            db: The primary.
+            changes: What says who changed.
+        """
+        self._db = db
+        self._changes = changes
+        self._words: WordIndex | None = None
+        self._embedder = Embedder()
+        self._loaded = asyncio.Event()
+        self._unembedded: dict[Key, None] = {}  # in the order in which they changed
+        self._waiting = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follows the agents until it is cancelled; a database that is away is waited for."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(repeat("search", self._follow, RESTART_SECONDS))
+            group.create_task(repeat("search_meaning", self._embed_all, RESTART_SECONDS))
+
+    async def search(self, query: Query, text: str, *, catalog: bool, limit: int) -> Found:
+        """The agents that a query lets and a text asks for.
+
+        Args:
+            query: Whose agents, and which.
+            text: What is looked for.
+            catalog: Whether those that are only in the catalogue count too, as in `query`.
+            limit: Agents at most.
+
+        Raises:
+            Unavailable: If the database does not answer, or the index is not read yet.
+        """
+        async with self._db.connection() as connection:
+            among = await store.match(connection, query, EXACT + 1)
+        words = await self._index()
+        asked, vector = await asyncio.to_thread(self._read, words, text)
+        if len(among) <= EXACT:
+            rankings = await self._narrow(query.tenant_id, words, asked, vector, among)
+        else:
+            rankings = await self._wide(query, words, asked, vector, catalog=catalog)
+        scores = list(fuse(rankings).items())[:limit]
+        return Found(dict(scores), asked, vector)
+
+    async def similarities(
+        self, tenant_id: UUID, ids: Sequence[UUID], vector: str
+    ) -> dict[UUID, float]:
+        """How similar agents are to a vector, -1 to 1; those without a vector are left out."""
+        if not (vector and ids):
+            return {}
+        async with self._db.connection() as connection:
+            return await store.nearest_among(connection, tenant_id, ids, vector, len(ids))
+
+    async def _narrow(
+        self,
+        tenant_id: UUID,
+        words: WordIndex,
+        asked: Sequence[QueryWord],
+        vector: str,
+        among: Sequence[UUID],
+    ) -> list[Sequence[UUID]]:
+        """Both rankings of few agents: each is compared."""
+        by_words = await asyncio.to_thread(
+            words.search, tenant_id, asked, RANKED, catalog=True, among=among
+        )
+        if not vector:
+            return [by_words]
+        async with self._db.connection() as connection:
+            near = await store.nearest_among(connection, tenant_id, among, vector, RANKED)
+        return [by_words, list(near)]
+
+    async def _wide(
+        self,
+        query: Query,
+        words: WordIndex,
+        asked: Sequence[QueryWord],
+        vector: str,
+        *,
+        catalog: bool,
+    ) -> list[Sequence[UUID]]:
+        """Both rankings of many agents, by the indexes."""
+        by_words = await asyncio.to_thread(
+            words.search, query.tenant_id, asked, CANDIDATES, catalog=catalog
+        )
+        async with self._db.transaction(readonly=True) as tx:
+            allowed = set(await store.match(tx, query, CANDIDATES, by_words))
+            near = await store.nearest(tx, query, vector, RANKED) if vector else []
+        chosen = [one for one in by_words if one in allowed][:RANKED]
+        return [chosen, near] if vector else [chosen]
+
+    def _read(self, words: WordIndex, text: str) -> tuple[list[QueryWord], str]:
+        """The words of a text and its meaning; runs in a thread."""
+        asked = words.read(text)
+        said = [word for word in asked if word.rarity > 0 and not word.text.isdigit()]
+        # The root, for words of a query are few: the rarest alone would speak for all.
+        weights = [word.rarity**0.5 for word in said]
+        vector = self._embedder.embed_words([word.text for word in said], weights)
+        return asked, as_text(vector) if vector.any() else ""
+
+    async def _index(self) -> WordIndex:
+        """The index, once it is read.
+
+        Raises:
+            Unavailable: If that takes too long.
+        """
+        try:
+            async with asyncio.timeout(LOADING_SECONDS):
+                await self._loaded.wait()
+        except TimeoutError:
+            raise Unavailable(
+                "SEARCH_NOT_READY",
+                "This server has just started and still reads the agents to search in.",
+                retry_after_seconds=RETRY_SECONDS,
+            ) from None
+        assert self._words is not None  # noqa: S101 - set before the event
+        return self._words
+
+    async def _follow(self) -> None:
+        """Reads all agents, then those that change; ends when changes were lost."""
+        subscription = await self._changes.subscribe()
+        words = await self._load()
+        self._words = words
+        self._loaded.set()
+        INDEXED.set(words.size)
+        log.info("search_index_read", agents=words.size)
+        try:
+            while True:
+                await self._apply(words, subscription)
+        except OutOfRange as error:
+            log.warning("search_index_starts_over", cause=error.metadata["cause"])
+
+    async def _load(self) -> WordIndex:
+        """An index of all agents; until it is done, the one before answers."""
+        words = await asyncio.to_thread(WordIndex)
+        last: Key | None = None
+        while True:
+            async with self._db.connection() as connection:
+                page = await store.list_documents(connection, last, PAGE)
+            if not page:
+                return words
+            last = page[-1][0].key
+            self._queue(await asyncio.to_thread(_put, words, page, ()))
+
+    async def _apply(self, words: WordIndex, subscription: Subscription) -> None:
+        """Takes over the next changes."""
+        changes = await subscription.next()
+        keys = {
+            (one.tenant_id, one.entity_id): None for one in changes if one.entity_type == "agent"
+        }
+        for chunk in _chunks(list(keys)):
+            async with self._db.connection() as connection:
+                found = await store.find_documents(connection, chunk)
+            present = {document.key for document, _ in found}
+            gone = [key for key in chunk if key not in present]
+            self._queue(await asyncio.to_thread(_put, words, found, gone))
+            INDEXED.set(words.size)
+
+    def _queue(self, keys: Iterable[Key]) -> None:
+        """Puts agents in line for a new vector."""
+        self._unembedded |= dict.fromkeys(keys)
+        self._waiting.set()
+
+    async def _embed_all(self) -> None:
+        """Computes the vectors of those in line, for as long as there are any; then waits."""
+        while True:
+            await self._waiting.wait()
+            while self._unembedded:
+                chunk = list(self._unembedded)[:PAGE]
+                for key in chunk:  # before it is read: who changes from now on is in line again
+                    del self._unembedded[key]
+                try:
+                    await self._embed_some(chunk)
+                except Unavailable:
+                    self._unembedded |= dict.fromkeys(chunk)
+                    raise
+            self._waiting.clear()
+
+    async def _embed_some(self, keys: Sequence[Key]) -> None:
+        async with self._db.connection() as connection:
+            found = await store.find_documents(connection, keys)
+        made = await asyncio.to_thread(self._embed, found)
+        if made:
+            async with self._db.connection() as connection:
+                await store.store_embeddings(connection, made)
+        EMBEDDED.inc(len(made))
+
+    def _embed(self, found: Sequence[tuple[Document, bytes | None]]) -> list[Embedding]:
+        """New vectors, of those that nobody has embedded meanwhile; runs in a thread."""
+        texts = [(document, gist(document), digest) for document, digest in found]
+        old = [
+            (document, text, new)
+            for document, text, digest in texts
+            if (new := digest_of(MODEL, text)) != digest
+        ]
+        vectors = self._embedder.embed([text for _, text, _ in old])
+        return [
+            Embedding(document, digest, as_text(vector))
+            for (document, _, digest), vector in zip(old, vectors, strict=True)
+        ]
+
+
+def _put(
+    words: WordIndex, found: Sequence[tuple[Document, bytes | None]], gone: Sequence[Key]
+) -> list[Key]:
+    """Those whose vector is missing or old; runs in a thread."""
+    words.put((document for document, _ in found), gone)
+    return [
+        document.key for document, digest in found if digest_of(MODEL, gist(document)) != digest
+    ]
+
+
+def _chunks(keys: Sequence[Key]) -> list[Sequence[Key]]:
+    return [keys[at : at + PAGE] for at in range(0, len(keys), PAGE)]

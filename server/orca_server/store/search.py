@@ -1,0 +1,99 @@
+"""What search reads and keeps: texts of agents, vectors of meaning, and whom a filter lets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from orca_server.domain.search import Document, Embedding, Key
+from orca_server.store import filter_sql
+from orca_server.store.database import Connection, Record
+from orca_server.store.filter_sql import Query, Statement
+from orca_server.store.listings import AGENTS
+from orca_server.store.queries import QUERIES
+
+_MATCH = replace(AGENTS, count=QUERIES["match_agents"].rstrip(";"))
+_NEAREST = replace(AGENTS, count=QUERIES["nearest_agents"].rstrip(";"))
+_BEFORE_ALL = (UUID(int=0), UUID(int=0))
+
+
+async def list_documents(
+    db: Connection, after: Key | None, limit: int
+) -> list[tuple[Document, bytes | None]]:
+    """Texts of agents of all tenants after a key, each with the digest of its stored vector."""
+    tenant_id, agent_id = after or _BEFORE_ALL
+    rows = await db.fetch(QUERIES["list_search_documents"], tenant_id, agent_id, limit)
+    return [(_document(row), row["digest"]) for row in rows]
+
+
+async def find_documents(
+    db: Connection, keys: Sequence[Key]
+) -> list[tuple[Document, bytes | None]]:
+    """The same of certain agents, those that exist."""
+    tenants, ids = [key[0] for key in keys], [key[1] for key in keys]
+    rows = await db.fetch(QUERIES["find_search_documents"], tenants, ids)
+    return [(_document(row), row["digest"]) for row in rows]
+
+
+async def store_embeddings(db: Connection, made: Sequence[Embedding]) -> None:
+    """Keeps vectors of agents that are still as they were read."""
+    await db.execute(
+        QUERIES["store_embeddings"],
+        [one.document.key[0] for one in made],
+        [one.document.key[1] for one in made],
+        [one.document.revision for one in made],
+        [one.digest for one in made],
+        [one.vector for one in made],
+    )
+
+
+async def match(
+    db: Connection, query: Query, limit: int, among: Sequence[UUID] | None = None
+) -> list[UUID]:
+    """Ids of agents that the query lets, at most so many; only of `among`, if given."""
+    statement = match_statement(query, limit, among)
+    return [row["id"] for row in await db.fetch(statement.text, *statement.parameters)]
+
+
+def match_statement(query: Query, limit: int, among: Sequence[UUID] | None) -> Statement:
+    """The statement behind `match`."""
+    statement = filter_sql.total_of(_MATCH, query)
+    if among is not None:
+        statement.add(f"\n    AND agents.id = ANY({statement.bind(among)}::uuid[])")
+    statement.add(f"\nLIMIT {statement.bind(limit)}")
+    return statement
+
+
+async def nearest_among(
+    db: Connection, tenant_id: UUID, ids: Sequence[UUID], vector: str, limit: int
+) -> dict[UUID, float]:
+    """The most similar of these agents with their similarity, best first; each was compared."""
+    rows = await db.fetch(QUERIES["nearest_among"], tenant_id, ids, vector, limit)
+    return {row["id"]: row["similarity"] for row in rows}
+
+
+async def nearest(tx: Connection, query: Query, vector: str, limit: int) -> list[UUID]:
+    """The most similar agents that the query lets, best first, found by the vectors' index."""
+    await tx.execute(QUERIES["widen_scan"])
+    statement = nearest_statement(query, vector, limit)
+    return [row["id"] for row in await tx.fetch(statement.text, *statement.parameters)]
+
+
+def nearest_statement(query: Query, vector: str, limit: int) -> Statement:
+    """The statement behind `nearest`."""
+    statement = filter_sql.total_of(_NEAREST, query)
+    distance = f"agent_embeddings.embedding <=> {statement.bind(vector)}::text::halfvec"
+    statement.add(f"\nORDER BY {distance}\nLIMIT {statement.bind(limit)}")
+    return statement
+
+
+def _document(row: Record) -> Document:
+    names = (row["name"], row["display_name"])
+    return Document(
+        key=(row["tenant_id"], row["id"]),
+        revision=row["revision"],
+        in_catalog=row["in_catalog"],
+        names=tuple(name for name in dict.fromkeys(names) if name),
+        description=row["description"],
+        capabilities=tuple(row["capabilities"]),
+        tools=tuple((name or "", description or "") for name, description in row["tools"]),
+    )
