@@ -5,7 +5,6 @@ The keys are those of the catalogue behind docs/errors.md; a test fails for one 
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -17,37 +16,13 @@ from orca.v1.system_service_pb2 import GetHealthRequest, GetStatusRequest
 from orca_server.domain.access import PUBLIC_SCOPE, ROLES, SCOPES
 from orca_server.services import error_catalog as catalog
 from orca_server.services.interceptors import scope_of
-from tests.contract.stages import CREATE_ID, REVOKED, Fleet, records
+from tests.contract import event_error_paths, workflow_error_paths
+from tests.contract.error_rows import Make, Metadata, Row, bound_token, spoilt
+from tests.contract.stages import CREATE_ID, REVOKED, records
 from tests.fuzz.requests import label, methods
 from tests.inventory import UNKNOWN, bearer
 
-Metadata = tuple[tuple[str, str], ...]
-Make = Callable[[Fleet], Message]
 LONG = "x" * 501
-OTHER = "00000000-0000-7000-8000-000000000000"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One way into one error.
-
-    Attributes:
-        how: What the caller or the world does, for people.
-        request: What is sent.
-        metadata: With it.
-        stage: The condition of the server.
-        registry: What the registry file holds; None: it is not there.
-        raw: Bytes in place of the request.
-    """
-
-    method: str
-    key: str
-    how: str
-    request: Make
-    metadata: Callable[[], Metadata] = tuple
-    stage: str = "open"
-    registry: str | None = ""
-    raw: bytes | None = None
 
 
 def agent(**fields: object) -> agent_pb2.Agent:
@@ -85,6 +60,8 @@ GOOD: dict[str, Make] = {
     "ListTelemetry": lambda f: pb.ListTelemetryRequest(agent_id=f.ids["reported"]),
     "SyncRegistry": lambda f: pb.SyncRegistryRequest(),
     "ImportAgents": lambda f: document(b'[{"name": "catalog", "version": "1"}]'),
+    **workflow_error_paths.GOOD,
+    **event_error_paths.GOOD,
     "GetTrust": lambda f: trust_service_pb2.GetTrustRequest(),
     "RefreshTrust": lambda f: trust_service_pb2.RefreshTrustRequest(),
     "GetAgentTrust": lambda f: trust_service_pb2.GetAgentTrustRequest(agent_id=f.ids["active"]),
@@ -103,11 +80,6 @@ _MISMATCH = "INVALID_ARGUMENT PAGE_TOKEN_MISMATCH"
 _CHANGED = "ABORTED INVENTORY_CHANGED"
 _BOUND = "PERMISSION_DENIED AGENT_NOT_ALLOWED"
 _VANISHING = "another replica takes the agent away while it is made"
-
-
-def bound_token() -> Metadata:
-    """Of an adapter that reports for another agent."""
-    return bearer("adapter", agents=[OTHER])
 
 
 def _of_one_agent(name: str, kind: Callable[..., Message]) -> Iterator[Row]:
@@ -217,16 +189,6 @@ def _states() -> Iterator[Row]:
 
 
 def _pages() -> Iterator[Row]:
-    def spoilt(name: str, **fields: object) -> Make:
-        def make(fleet: Fleet) -> Message:
-            request = type(fleet.pages[name])()
-            request.CopyFrom(fleet.pages[name])
-            for field, value in fields.items():
-                setattr(request, field, value)
-            return request
-
-        return make
-
     for name in ("ListAgents", "ListTelemetry"):
         method = f"AgentService.{name}"
         yield Row(method, _FIELD, "page_size=-1", spoilt(name, page_size=-1))
@@ -388,6 +350,8 @@ ROWS = (
     *_search(),
     *_telemetry(),
     *_registry(),
+    *workflow_error_paths.rows(),
+    *event_error_paths.rows(),
     *_trust(),
     *_everywhere(),
 )

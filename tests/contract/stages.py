@@ -12,11 +12,14 @@ import asyncpg
 import grpc
 from google.protobuf.message import Message
 
-from orca.v1 import agent_pb2, telemetry_pb2
+from orca.v1 import agent_pb2, telemetry_pb2, workflow_pb2, workflow_service_pb2
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.system_service_pb2 import GetHealthRequest
 from orca.v1.system_service_pb2_grpc import SystemServiceStub
+from orca.v1.trust_service_pb2 import RefreshTrustRequest
+from orca.v1.trust_service_pb2_grpc import TrustServiceStub
+from orca.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from orca_server.app import Addresses, serve
 from orca_server.settings import Settings
 from tests.inventory import bearer
@@ -34,8 +37,9 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER misbehave BEFORE INSERT ON agents FOR EACH ROW EXECUTE FUNCTION misbehave();
+CREATE TRIGGER misbehave BEFORE INSERT ON workflows FOR EACH ROW EXECUTE FUNCTION misbehave();
 """
-"""Agents that cannot be stored, and agents that another replica takes away at once."""
+"""Agents and workflows that cannot be stored, or that another replica takes away at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,10 @@ class Stage:
 
 @dataclass
 class Fleet:
-    """Agents in each state, by name, and tokens of pages."""
+    """Agents in each state, and workflows, by name, and tokens of pages."""
 
     ids: dict[str, str] = field(default_factory=dict)
+    workflows: dict[str, str] = field(default_factory=dict)
     pages: dict[str, Message] = field(default_factory=dict)
 
 
@@ -135,6 +140,7 @@ def found(target: str) -> Fleet:
             fleet.ids.setdefault(agent.name, agent.id)
         stub.RecordTelemetry(pb.RecordTelemetryRequest(records=records(fleet.ids["reported"], 3)))
         _read_pages(stub, fleet)
+        _found_workflows(channel, fleet)
     return fleet
 
 
@@ -144,6 +150,40 @@ def _read_pages(stub: Any, fleet: Fleet) -> None:
     rows = pb.ListTelemetryRequest(agent_id=fleet.ids["reported"], page_size=1)
     rows.page_token = stub.ListTelemetry(rows).next_page_token
     fleet.pages = {"ListAgents": agents, "ListTelemetry": rows}
+
+
+def _found_workflows(channel: grpc.Channel, fleet: Fleet) -> None:
+    stub = WorkflowServiceStub(channel)
+    for name in ("active", "paused", "retired", "reported", "fresh"):
+        workflow = workflow_pb2.Workflow(provider="n8n", name=name)
+        request = workflow_service_pb2.CreateWorkflowRequest(workflow=workflow)
+        request.request_id = CREATE_ID if name == "active" else ""
+        fleet.workflows[name] = stub.CreateWorkflow(request).id
+    stub.PauseWorkflow(workflow_service_pb2.PauseWorkflowRequest(id=fleet.workflows["paused"]))
+    stub.RetireWorkflow(workflow_service_pb2.RetireWorkflowRequest(id=fleet.workflows["retired"]))
+    reported = fleet.workflows["reported"]
+    stub.RecordEvents(workflow_service_pb2.RecordEventsRequest(events=events(reported, 3)))
+    rows = workflow_service_pb2.ListEventsRequest(workflow_id=reported, page_size=1)
+    rows.page_token = stub.ListEvents(rows).next_page_token
+    fleet.pages["ListEvents"] = rows
+    TrustServiceStub(channel).RefreshTrust(RefreshTrustRequest())  # derives the runs
+    runs = workflow_service_pb2.ListRunsRequest(workflow_id=reported, page_size=1)
+    runs.page_token = stub.ListRuns(runs).next_page_token
+    listed = workflow_service_pb2.ListWorkflowsRequest(page_size=1)
+    listed.page_token = stub.ListWorkflows(listed).next_page_token
+    fleet.pages |= {"ListRuns": runs, "ListWorkflows": listed}
+
+
+def events(workflow_id: str, count: int) -> Sequence[workflow_pb2.WorkflowEvent]:
+    """So many good events, of as many runs."""
+    made = []
+    for number in range(count):
+        event = workflow_pb2.WorkflowEvent(
+            workflow_id=workflow_id, run_id=f"run-{number}", kind="started", id=str(number)
+        )
+        event.occurred_at.GetCurrentTime()
+        made.append(event)
+    return made
 
 
 def records(agent_id: str, count: int) -> Sequence[telemetry_pb2.TelemetryRecord]:

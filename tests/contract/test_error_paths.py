@@ -17,10 +17,11 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
-from orca.v1 import agent_service_pb2
+from orca.v1 import agent_service_pb2, workflow_service_pb2
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.system_service_pb2 import GetStatusRequest
 from orca.v1.system_service_pb2_grpc import SystemServiceStub
+from orca.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from orca_server.runtime import search_index, tick
 from orca_server.services import error_catalog as catalog
 from orca_server.services import interceptors
@@ -36,7 +37,8 @@ METHODS = {label(method): method for method in methods()}
 TICK_LOCK = "SELECT pg_advisory_xact_lock(7016996765293437281)"
 LOCKED = (
     f"{TICK_LOCK};"  # first, as the tick does: else the two would wait for each other
-    " LOCK TABLE agents, telemetry, trust_current, agent_trust, trust_snapshots"
+    " LOCK TABLE agents, telemetry, workflows, workflow_events, trust_current, agent_trust,"
+    " trust_snapshots"
 )
 QUEUE = 1_000
 REASONS = {reason.key: reason for reason in catalog.REASONS}
@@ -153,16 +155,25 @@ def waiting_at_most(module: Any, limit: str) -> Iterator[None]:
 
 @contextmanager
 def filled(stage: Stage, fleet: Fleet) -> Iterator[None]:
-    """The queue is full of what the database does not take."""
+    """The queues are full of what the database does not take."""
     with grpc.insecure_channel(stage.target) as channel:
         records = stages.records(fleet.ids["reported"], QUEUE)
-        request = agent_service_pb2.RecordTelemetryRequest(records=records)
-        waiting = AgentServiceStub(channel).RecordTelemetry.future(request)
-        system = SystemServiceStub(channel)
-        while not system.GetStatus(GetStatusRequest()).ingest.queued_bytes:
-            assert not waiting.done()
+        telemetry = agent_service_pb2.RecordTelemetryRequest(records=records)
+        events = workflow_service_pb2.RecordEventsRequest(
+            events=stages.events(fleet.workflows["reported"], QUEUE)
+        )
+        system, waiting = SystemServiceStub(channel), []
+        for method, request in (
+            (AgentServiceStub(channel).RecordTelemetry, telemetry),
+            (WorkflowServiceStub(channel).RecordEvents, events),
+        ):
+            before = system.GetStatus(GetStatusRequest()).ingest.queued_bytes
+            waiting.append(method.future(request))
+            while system.GetStatus(GetStatusRequest()).ingest.queued_bytes <= before:
+                assert not waiting[-1].done()
         yield
-        waiting.cancel()
+        for each in waiting:
+            each.cancel()
 
 
 def over_grpc(row: Row, stage: Stage, request: Message) -> status_pb2.Status:
@@ -222,7 +233,8 @@ def check_details(key: str, details: list[dict[str, Any]]) -> None:
     about = REASONS[key]
     assert ("BadRequest" in kinds) == about.violations
     assert ("RetryInfo" in kinds) == (about.retry_seconds is not None)
-    assert set(about.metadata) <= set(info.get("metadata", {})), "metadata as in the example"
+    told, forms = set(info.get("metadata", {})), (about.metadata, about.workflow)
+    assert any(form is not None and set(form) <= told for form in forms), "as in the example"
     for each in details:
         for violation in each.get("field_violations", ()):
             assert violation["reason"] in catalog.FIELD_REASONS

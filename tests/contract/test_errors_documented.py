@@ -19,7 +19,7 @@ PACKAGE = ROOT / "server" / "orca_server"
 LAYERS = ("domain", "store", "runtime", "services")
 UPPER_SNAKE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 STATUS_OF = {kind.__name__: code_pb2.Code.Name(code) for kind, code in CODES.items()}
-FIELD_CONSTRUCTORS = {"FieldViolation", "Refusal", "RefusedRecord", "_WrongError"}
+FIELD_CONSTRUCTORS = {"FieldViolation", "Refusal", "RefusedRecord", "WrongField"}
 ENTRY_CONSTRUCTORS = {"Refused", "RefusedEntry"}
 
 

@@ -9,9 +9,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from orca_server.domain import access
 from tests.contract.descriptors import Message, Method
 
-GRPC_ONLY = {"AgentService.StreamTelemetry"}
-RESOURCES_TAKEN_IN = {"Agent", "AgentEndpoint", "AgentTool", "TelemetryRecord", "AgentRef"}
-WITHOUT_IDEMPOTENCY = {"AgentService.StreamTelemetry"}
+GRPC_ONLY = {"AgentService.StreamTelemetry", "WorkflowService.StreamEvents"}
+RESOURCES_TAKEN_IN = {
+    *("Agent", "AgentEndpoint", "AgentTool", "TelemetryRecord", "AgentRef"),
+    *("Workflow", "Schedule", "WorkflowEvent", "WorkflowRef", "RunError"),
+}
+WITHOUT_IDEMPOTENCY = GRPC_ONLY
 """Says what a repeated batch does in other words."""
 
 

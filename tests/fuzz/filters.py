@@ -1,16 +1,43 @@
-"""Filters for lists of agents: from the grammar, and from noise."""
+"""Filters for lists of agents and workflows: from the grammar, and from noise."""
 
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-TEXT_FIELDS = ("type", "name", "display_name", "description", "source", "owner", "version")
-NUMBER_FIELDS = ("trust_level", "health_score", "operations", "errors", "violations")
-TIME_FIELDS = ("last_seen_at", "created_at", "updated_at")
-CHOICES = {
-    "state": ("ACTIVE", "STATE_RETIRED", "catalog", "SUSPENDED"),
-    "criticality": ("LOW", "CRITICALITY_NORMAL", "critical"),
-    "trust_state": ("MEASURED", "IDLE", "SILENT", "UNMEASURED"),
-    "health": ("HEALTHY", "HEALTH_DEGRADED", "CRITICAL"),
-}
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What filters of one list may speak of."""
+
+    texts: tuple[str, ...]
+    times: tuple[str, ...]
+    choices: Mapping[str, tuple[str, ...]]
+    more: tuple[str, ...]
+    numbers: tuple[str, ...] = ()
+
+
+AGENTS = Words(
+    texts=("type", "name", "display_name", "description", "source", "owner", "version"),
+    times=("last_seen_at", "created_at", "updated_at"),
+    choices={
+        "state": ("ACTIVE", "STATE_RETIRED", "catalog", "SUSPENDED"),
+        "criticality": ("LOW", "CRITICALITY_NORMAL", "critical"),
+        "trust_state": ("MEASURED", "IDLE", "SILENT", "UNMEASURED"),
+        "health": ("HEALTHY", "HEALTH_DEGRADED", "CRITICAL"),
+    },
+    more=("labels:team", 'capabilities:"files"', "last_seen_at:*", "owner:*"),
+    numbers=("trust_level", "health_score", "operations", "errors", "violations"),
+)
+WORKFLOWS = Words(
+    texts=("provider", "name", "display_name", "external_id", "owner"),
+    times=("last_event_at", "last_run_at", "last_success_at", "created_at", "updated_at"),
+    choices={
+        "state": ("ACTIVE", "STATE_RETIRED", "paused"),
+        "freshness": ("FRESH", "FRESHNESS_STALE", "unmeasured"),
+        "last_outcome": ("SUCCEEDED", "failed", "cancelled"),
+    },
+    more=("labels:team", "last_outcome:*", "last_success_at:*", "owner:*"),
+)
 TEXTS = ("mcp", '"io.github.*"', '"*a*"', '"%_"', r'"a\\b"', r'"\*"', '"é🦑"', "''", '"x y"', "7")
 NUMBERS = ("0", "0.75", "-1", "1e3", "1e-9", "999999999999999999", "0.333333333333333333333333333")
 TIMES = ("2026-01-01T00:00:00Z", "2026-01-01", "1970-01-01T00:00:00.123456789+14:00", "9998-12-31")
@@ -44,10 +71,10 @@ MORE_NOISE = (
 )
 
 
-def good(dice: random.Random, depth: int = 0) -> str:
+def good(dice: random.Random, words: Words = AGENTS, depth: int = 0) -> str:
     """A filter that can be read."""
     if depth < 3 and dice.random() < 0.4:
-        first, second = good(dice, depth + 1), good(dice, depth + 1)
+        first, second = good(dice, words, depth + 1), good(dice, words, depth + 1)
         match dice.randrange(4):
             case 0:
                 return f"{first} AND {second}"
@@ -57,28 +84,27 @@ def good(dice: random.Random, depth: int = 0) -> str:
                 return f"NOT ({first})"
             case _:
                 return f"-({first})"
-    return _comparison(dice)
+    return _comparison(dice, words)
 
 
-def _comparison(dice: random.Random) -> str:
+def _comparison(dice: random.Random, words: Words) -> str:
     match dice.randrange(6):
         case 0:
-            return (
-                f"{dice.choice(TEXT_FIELDS)} {dice.choice(('=', '!=', ':'))} {dice.choice(TEXTS)}"
-            )
-        case 1:
+            sign = dice.choice(("=", "!=", ":"))
+            return f"{dice.choice(words.texts)} {sign} {dice.choice(TEXTS)}"
+        case 1 if words.numbers:
             sign = dice.choice(("=", "!=", "<", "<=", ">", ">=", ":"))
-            return f"{dice.choice(NUMBER_FIELDS)} {sign} {dice.choice(NUMBERS)}"
+            return f"{dice.choice(words.numbers)} {sign} {dice.choice(NUMBERS)}"
         case 2:
             sign = dice.choice(("<", ">=", "=", "!="))
-            return f'{dice.choice(TIME_FIELDS)} {sign} "{dice.choice(TIMES)}"'
+            return f'{dice.choice(words.times)} {sign} "{dice.choice(TIMES)}"'
         case 3:
-            field, values = dice.choice(list(CHOICES.items()))
+            field, values = dice.choice(list(words.choices.items()))
             return f"{field} {dice.choice(('=', '!='))} {dice.choice(values)}"
         case 4:
             return f'labels.{dice.choice(("team", "a-b", "x.y"))} {dice.choice(("=", ":"))} "blue"'
         case _:
-            return dice.choice(("labels:team", 'capabilities:"files"', "last_seen_at:*", "owner:*"))
+            return dice.choice(words.more)
 
 
 def bad(dice: random.Random) -> str:

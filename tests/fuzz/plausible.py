@@ -7,17 +7,16 @@ from collections.abc import Callable
 from uuid import UUID
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from orca.v1 import agent_pb2, system_service_pb2, telemetry_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.search_pb2 import SearchAgentsRequest
-from tests.fuzz import filters
+from tests.fuzz import filters, plausible_events, plausible_workflows
 from tests.fuzz.pool import FRESH, Pool
+from tests.fuzz.spans import DAY, span
 
 State = agent_pb2.Agent.State
 NAMES = 200
-DAY = 86_400
 MUTABLE = (
     "display_name",
     "description",
@@ -171,19 +170,11 @@ def _stream_telemetry(pool: Pool, dice: Dice) -> Message:
     return pb.StreamTelemetryRequest(records=records, batch_id=str(dice.getrandbits(20)))
 
 
-def _span(dice: Dice) -> tuple[Timestamp | None, Timestamp | None]:
-    """Start and end of a stretch of time, either of which may be open."""
-    start, end = Timestamp(), Timestamp()
-    start.FromSeconds(int(time.time()) - dice.randrange(90) * DAY)
-    end.FromSeconds(start.seconds + dice.choice((-DAY, 0, 1, 30 * DAY)))
-    return start if dice.random() < 0.5 else None, end if dice.random() < 0.5 else None
-
-
 def _list_telemetry(pool: Pool, dice: Dice) -> Message:
     following = pool.page("ListTelemetry", dice)
     if following is not None and dice.random() < 0.4:
         return following
-    start, end = _span(dice)
+    start, end = span(dice)
     return pb.ListTelemetryRequest(
         agent_id=pool.agent(dice).id,
         page_size=dice.choice((1, 2, 20, 10**9)),
@@ -226,7 +217,7 @@ def _get_trust_history(pool: Pool, dice: Dice) -> Message:
     following = pool.page("GetTrustHistory", dice)
     if following is not None and dice.random() < 0.4:
         return following
-    start, end = _span(dice)
+    start, end = span(dice)
     return trust_service_pb2.GetTrustHistoryRequest(
         page_size=dice.choice((0, 1, 2, 20)),
         start_time=start,
@@ -260,6 +251,10 @@ MAKERS: dict[str, Maker] = {
     "ListTelemetry": _list_telemetry,
     "SyncRegistry": _sync_registry,
     "ImportAgents": _import_agents,
+    **plausible_workflows.MAKERS,
+    "RecordEvents": plausible_events.record_events,
+    "StreamEvents": plausible_events.stream_events,
+    "ListEvents": plausible_events.list_events,
     "GetTrust": _get_trust,
     "RefreshTrust": lambda pool, dice: trust_service_pb2.RefreshTrustRequest(),
     "GetAgentTrust": _get_agent_trust,

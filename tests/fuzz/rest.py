@@ -103,11 +103,23 @@ def _one(field: FieldDescriptor, value: Any) -> Any:
     return value
 
 
+def _has_path(content: Any, rule: http_pb2.HttpRule) -> bool:
+    """Whether the request has all that stands in the path."""
+    for path in _PATH_FIELD.findall(getattr(rule, str(rule.WhichOneof("pattern")))):
+        value = content
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not value:
+            return False
+    return True
+
+
 def to_http(method: MethodDescriptor, request: Message, dice: random.Random) -> HttpRequest:
     """The request to one of the method's bindings."""
-    rule = dice.choice(bindings(method))
-    verb = str(rule.WhichOneof("pattern"))
     content = plain(request)
+    known = bindings(method)
+    rule = dice.choice([rule for rule in known if _has_path(content, rule)] or known)
+    verb = str(rule.WhichOneof("pattern"))
     path = _PATH_FIELD.sub(lambda match: _taken(content, match[1]), getattr(rule, verb))
     body, headers = b"", [("host", "localhost")]
     if rule.body:

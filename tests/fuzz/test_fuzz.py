@@ -35,7 +35,10 @@ OVER_GRPC = 0.6
 BROKEN = 0.03
 LEAST_ACCEPTED = 0.2
 WORKERS = 16
-FIRST = ("CreateAgent", "ImportAgents", "ListAgents", "RecordTelemetry")
+FIRST = (
+    *("CreateAgent", "ImportAgents", "ListAgents", "RecordTelemetry"),
+    *("CreateWorkflow", "ListWorkflows", "RecordEvents"),
+)
 REGISTRY_EVERY = 97
 
 

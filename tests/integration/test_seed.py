@@ -153,6 +153,14 @@ async def test_a_retired_one_is_left_alone(server: Addresses, database_url: str)
         assert again["records"]["accepted"] == 0
 
 
+async def test_removal_needs_no_server(server: Addresses, database_url: str) -> None:
+    await seeded(server, database_url)
+    done = await asyncio.to_thread(run, Addresses("127.0.0.1:1", ""), database_url, "--remove")
+    assert done.returncode == 0, done.stderr
+    assert "12 removed" in done.stdout
+    assert "the next tick computes it" in done.stdout
+
+
 def test_without_a_server_it_says_what_to_do() -> None:
     nowhere = Addresses("127.0.0.1:1", "")
     done = run(nowhere, "postgresql://orca:x@127.0.0.1:1/orcamesh")

@@ -11,7 +11,7 @@ from orca import batched
 from orca.cli.output import facts
 from orca.cli.session import Session, command
 from orca.client import Client
-from orca.errors import AlreadyExists, OrcaError, Unavailable
+from orca.errors import AlreadyExists, OrcaError
 from orca.times import timestamp
 from orca.v1.agent_pb2 import Agent
 from orca.v1.telemetry_pb2 import TelemetryRecord
@@ -227,8 +227,8 @@ async def _remove(session: Session) -> None:
     try:
         await session.client.trust.refresh()
         trust = "computed without it"
-    except Unavailable:
-        trust = "no server answers: the next tick computes it"
+    except OrcaError as error:  # it is gone all the same
+        trust = f"the next tick computes it; asking for it now failed: {error.message}"
     session.printer.show(
         {
             "agents": agents.entities,

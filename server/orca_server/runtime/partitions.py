@@ -4,7 +4,7 @@ One replica at a time, by an advisory lock; the others look whether it is done. 
 makes a few days, so that its locks are short.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 
@@ -20,7 +20,7 @@ LOCK = 0x6F726361_0002
 DAYS_AHEAD = 14
 LEAST_DAYS_AHEAD = 2.0
 """With fewer days left the server is not ready."""
-PARTITIONS_PER_TRANSACTION = 15
+DAYS_PER_TRANSACTION = 15
 LOCK_WAIT_MS = 2_000
 
 log = structlog.get_logger(__name__)
@@ -81,21 +81,27 @@ async def _turn(connection: Connection) -> AsyncIterator[bool]:
 async def _create(connection: Connection, days: list[date]) -> None:
     found = await system.list_partitions(connection)
     present = {(each.parent, each.day) for each in found}
-    wanted = [(parent, day) for day in reversed(days) for parent in system.PARTITIONED]
-    missing = [each for each in wanted if each not in present]  # the future first
     detached = [each for each in found if not each.attached and each.day in days]
-    for start in range(0, len(missing), PARTITIONS_PER_TRANSACTION):
-        async with connection.transaction():
-            await system.limit_lock_waits(connection, LOCK_WAIT_MS)
-            await system.create_partitions(
-                connection, missing[start : start + PARTITIONS_PER_TRANSACTION]
-            )
+    made = 0
+    for parent, some in _chunks(days):
+        if missing := [day for day in some if (parent, day) not in present]:
+            async with connection.transaction():
+                await system.limit_lock_waits(connection, LOCK_WAIT_MS)
+                await system.create_partitions(connection, parent, missing)
+            made += len(missing)
     for partition in detached:  # the retention was made longer meanwhile
         async with connection.transaction():
             await system.limit_lock_waits(connection, LOCK_WAIT_MS)
             await system.attach_partition(connection, partition)
-    if missing or detached:
-        log.info("partitions_made", partitions=len(missing) + len(detached))
+    if made or detached:
+        log.info("partitions_made", partitions=made + len(detached))
+
+
+def _chunks(days: list[date]) -> Iterator[tuple[str, list[date]]]:
+    """Table and days of each transaction: of one table, the future of all tables first."""
+    for end in range(len(days), 0, -DAYS_PER_TRANSACTION):
+        some = days[max(0, end - DAYS_PER_TRANSACTION) : end]
+        yield from ((parent, some) for parent in system.PARTITIONED)
 
 
 async def _drop(connection: Connection, expired_before: date) -> None:

@@ -7,11 +7,16 @@ from collections.abc import Iterator, Sequence
 
 from google.protobuf.descriptor import MethodDescriptor
 
-from orca.v1 import agent_service_pb2, system_service_pb2, trust_service_pb2
+from orca.v1 import (
+    agent_service_pb2,
+    system_service_pb2,
+    trust_service_pb2,
+    workflow_service_pb2,
+)
 from orca_server.domain.access import PUBLIC_SCOPE, ROLES, SCOPES
 from orca_server.services.interceptors import scope_of
 
-MODULES = (agent_service_pb2, trust_service_pb2, system_service_pb2)
+MODULES = (agent_service_pb2, workflow_service_pb2, trust_service_pb2, system_service_pb2)
 
 _INTRODUCTION = """
 <!-- Written by `python -m orca_server.services.access_page`; change that module, not this. -->
@@ -19,7 +24,8 @@ _INTRODUCTION = """
 
 Each method asks for one **scope**. A caller has a **role**, and a role has scopes. Nothing else
 decides, but for two bounds of the role `adapter`: it may report only for the agents that its token
-names, if it names any, and change only what an agent says of itself.
+names, if it names any (and then for no workflow), and change only what an agent says of itself, or
+a tool of its workflows.
 
 ## Without a token
 

@@ -42,6 +42,7 @@ class Reason:
         meaning: What happened.
         action: What the caller does about it.
         metadata: An example of the ErrorInfo's metadata.
+        workflow: The same where it is about a workflow and not an agent.
         violations: Whether a BadRequest names the fields.
         retry_seconds: An example of the RetryInfo's delay.
     """
@@ -53,6 +54,7 @@ class Reason:
     metadata: dict[str, str] = field(default_factory=dict)
     violations: bool = False
     retry_seconds: float | None = None
+    workflow: dict[str, str] | None = None
 
     @property
     def key(self) -> str:
@@ -61,6 +63,7 @@ class Reason:
 
 
 _AGENT = {"agent_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
+_WORKFLOW = {"workflow_id": "0198c0de-ac96-774b-bcce-b302099a8057"}
 
 REASONS = (
     Reason("UNAUTHENTICATED", "TOKEN_MISSING", "No token was sent, and calls without one are not allowed.", "Send `authorization: Bearer TOKEN`; `orca tokens create` makes one."),
@@ -68,34 +71,41 @@ REASONS = (
     Reason("UNAUTHENTICATED", "TOKEN_EXPIRED", "The token's time is over.", "Get a new token."),
     Reason("UNAUTHENTICATED", "TOKEN_REVOKED", "The token was revoked.", "Get a new token."),
     Reason("PERMISSION_DENIED", "SCOPE_MISSING", "The role of the caller lacks the method's scope.", "Use a token with a role that has the scope: docs/access.md.", {"scope": "agents.write", "role": "viewer"}),
-    Reason("PERMISSION_DENIED", "AGENT_NOT_ALLOWED", "The token is bound to other agents.", "Use a token that is bound to this agent, or to none."),
+    Reason("PERMISSION_DENIED", "AGENT_NOT_ALLOWED", "The token is bound to other agents; one that is bound to any speaks for no workflow.", "Use a token that is bound to this agent, or to none."),
     Reason("PERMISSION_DENIED", "FIELD_NOT_ALLOWED", "Adapters may not change this field.", "Leave the field out, or use an operator's token.", {"fields": "criticality"}),
     Reason("INVALID_ARGUMENT", "REQUEST_MALFORMED", "The request cannot be decoded: text that is not UTF-8, or bytes of another message; over REST: JSON that does not fit.", "Correct the request.", {"type": "orca.v1.GetAgentRequest"}),
     Reason("INVALID_ARGUMENT", "FIELD_INVALID", "Fields are out of bounds; each is named with its own reason.", "Correct the fields that are named.", violations=True),
-    Reason("INVALID_ARGUMENT", "FIELD_IMMUTABLE", "A field cannot be changed once the agent exists.", "Leave it out of `update_mask`.", violations=True),
+    Reason("INVALID_ARGUMENT", "FIELD_IMMUTABLE", "A field cannot be changed once the resource exists.", "Leave it out of `update_mask`.", violations=True),
     Reason("INVALID_ARGUMENT", "FILTER_INVALID", "The filter cannot be read, or names an unknown field.", "Correct it where the message points.", violations=True),
     Reason("INVALID_ARGUMENT", "ORDER_BY_INVALID", "The list cannot be ordered by this.", "Use an order that the field's comment lists.", violations=True),
     Reason("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID", "The page token is not from this server.", "Start over without a page token.", violations=True),
-    Reason("INVALID_ARGUMENT", "PAGE_TOKEN_MISMATCH", "The page token belongs to another filter, order or agent.", "Repeat the other fields of the first page, or start over without a page token.", violations=True),
+    Reason("INVALID_ARGUMENT", "PAGE_TOKEN_MISMATCH", "The page token belongs to another filter, order, agent or workflow.", "Repeat the other fields of the first page, or start over without a page token.", violations=True),
     Reason("INVALID_ARGUMENT", "TELEMETRY_INVALID", "Records of the request are wrong; nothing was stored. Each violation names index, field and reason.", "Correct or leave out those records and send the others again.", violations=True),
+    Reason("INVALID_ARGUMENT", "EVENTS_INVALID", "Events of the request are wrong; nothing was stored. Each violation names index, field and reason.", "Correct or leave out those events and send the others again.", violations=True),
     Reason("INVALID_ARGUMENT", "DOCUMENT_INVALID", "The document is neither JSON nor YAML, or no known form of a registry; nothing was imported.", "Correct it where the message points."),
     Reason("INVALID_ARGUMENT", "DOCUMENT_TOO_LARGE", "The document has more entries or bytes than one call takes; nothing was imported.", "Split it."),
     Reason("NOT_FOUND", "AGENT_NOT_FOUND", "No agent has this id, or this type and name.", "Look it up with ListAgents.", _AGENT),
+    Reason("NOT_FOUND", "WORKFLOW_NOT_FOUND", "No workflow has this id, or this provider and name.", "Look it up with ListWorkflows.", _WORKFLOW),
+    Reason("NOT_FOUND", "RUN_NOT_FOUND", "The workflow has no such run, or the tick has not derived it yet.", "Look it up with ListRuns; a run shows within seconds.", {**_WORKFLOW, "run_id": "41"}),
     Reason("ALREADY_EXISTS", "AGENT_EXISTS", "Type and name are taken.", "Update that agent instead.", _AGENT),
     Reason("ALREADY_EXISTS", "AGENT_RETIRED", "Type and name belong to a retired agent: history is not laundered.", "Resume that agent instead.", _AGENT),
-    Reason("ALREADY_EXISTS", "REQUEST_ID_REUSED", "An earlier call with this `request_id` created another agent.", "Use a new `request_id` for a new agent.", _AGENT),
+    Reason("ALREADY_EXISTS", "REQUEST_ID_REUSED", "An earlier call with this `request_id` created another agent or workflow.", "Use a new `request_id` for a new one.", _AGENT, workflow=_WORKFLOW),
+    Reason("ALREADY_EXISTS", "WORKFLOW_EXISTS", "Provider and name are taken.", "Update that workflow instead.", _WORKFLOW),
+    Reason("ALREADY_EXISTS", "WORKFLOW_RETIRED", "Provider and name belong to a retired workflow: history is not laundered.", "Resume that workflow instead.", _WORKFLOW),
     Reason("FAILED_PRECONDITION", "AGENT_RETIRED", "The agent is retired.", "Resume it first.", _AGENT),
     Reason("FAILED_PRECONDITION", "AGENT_IN_CATALOG", "The agent is in the catalogue, not in the fleet.", "Enrol it first.", _AGENT),
     Reason("FAILED_PRECONDITION", "AGENT_NOT_IN_CATALOG", "The agent is suspended or retired, so it cannot be enrolled.", "Resume it instead.", _AGENT),
     Reason("FAILED_PRECONDITION", "AGENT_HAS_HISTORY", "The agent has reported: its records are evidence.", "Retire it instead.", _AGENT),
     Reason("FAILED_PRECONDITION", "AGENT_OWNED_BY_FILE", "The registry file owns what is said of this agent.", "Change the file and sync.", _AGENT),
     Reason("FAILED_PRECONDITION", "AGENT_SUSPENDED", "The agent is suspended: what weighs its last values stays as it was.", "Resume it first.", _AGENT),
+    Reason("FAILED_PRECONDITION", "WORKFLOW_RETIRED", "The workflow is retired.", "Resume it first.", _WORKFLOW),
+    Reason("FAILED_PRECONDITION", "WORKFLOW_HAS_HISTORY", "The workflow has reported: its events are evidence.", "Retire it instead.", _WORKFLOW),
     Reason("FAILED_PRECONDITION", "REGISTRY_FILE_INVALID", "The registry file is not well formed; nothing was changed.", "Correct the lines that are named.", violations=True),
     Reason("FAILED_PRECONDITION", "REGISTRY_FILE_MISSING", "The registry file is not there, cannot be read, or none is set; nothing was changed.", "Set MCP_REGISTRY_PATH, or restore the file."),
-    Reason("ABORTED", "ETAG_MISMATCH", "The agent changed since `etag` was read.", "Get it and try again.", _AGENT),
-    Reason("ABORTED", "INVENTORY_CHANGED", "Agents were created by someone else between reading and writing; nothing was changed.", "Send the request again.", {"agents": "1"}),
+    Reason("ABORTED", "ETAG_MISMATCH", "The agent or workflow changed since `etag` was read.", "Get it and try again.", _AGENT, workflow=_WORKFLOW),
+    Reason("ABORTED", "INVENTORY_CHANGED", "Agents or workflows were created or deleted by someone else between reading and writing; nothing was changed.", "Send the request again.", {"agents": "1"}, workflow={"workflows": "1"}),
     Reason("OUT_OF_RANGE", "RESYNC_REQUIRED", "Changes cannot be told from this token on: they were deleted, or the database was restored or failed over.", "List everything again, then watch from there.", {"cause": "the changes after this token are gone"}),
-    Reason("RESOURCE_EXHAUSTED", "INGEST_QUEUE_FULL", "More telemetry waits than the server may hold; nothing was stored.", "Send the same request again after the delay.", retry_seconds=1.0),
+    Reason("RESOURCE_EXHAUSTED", "INGEST_QUEUE_FULL", "More telemetry or events wait than the server may hold; nothing was stored.", "Send the same request again after the delay.", retry_seconds=1.0),
     Reason("UNAVAILABLE", "DATABASE_UNAVAILABLE", "The database does not answer, or did not in time. A write may have been done all the same; sending it again is safe where the method is idempotent.", "Send the request again after the delay.", {"cause": "ConnectionRefusedError"}, retry_seconds=1.0),
     Reason("UNAVAILABLE", "NOT_READY", "The server cannot do its work; the metadata has the failing checks and their causes.", "Try again after the delay; an operator looks at the causes.", {"database": "The database does not answer: connection refused."}, retry_seconds=1.0),
     Reason("UNAVAILABLE", "SERVER_DRAINING", "The server stops.", "Open a new stream and send the batches without a receipt again.", retry_seconds=1.0),
@@ -140,6 +150,8 @@ FIELD_REASONS = {
     "AGENT_NOT_FOUND": "No agent has this id, or this type and name.",
     "AGENT_RETIRED": "The agent is retired: its telemetry is refused.",
     "AGENT_NOT_ALLOWED": "The token is bound to other agents.",
+    "WORKFLOW_NOT_FOUND": "No workflow has this id, or this provider and name.",
+    "WORKFLOW_RETIRED": "The workflow is retired: its events are refused.",
 }
 """Reasons of a single field, record or line: in BadRequest and in stream receipts."""
 
@@ -175,6 +187,7 @@ _CHANGED = "ABORTED INVENTORY_CHANGED"
 _PAGE = ("INVALID_ARGUMENT PAGE_TOKEN_INVALID", "INVALID_ARGUMENT PAGE_TOKEN_MISMATCH")
 _ORDER = "INVALID_ARGUMENT ORDER_BY_INVALID"
 _BOUND = "PERMISSION_DENIED AGENT_NOT_ALLOWED"
+_KNOWN = "NOT_FOUND WORKFLOW_NOT_FOUND"
 
 METHODS: dict[str, tuple[str, ...]] = {
     "AgentService.CreateAgent": (
@@ -213,6 +226,31 @@ METHODS: dict[str, tuple[str, ...]] = {
         _FIELD, "INVALID_ARGUMENT DOCUMENT_INVALID", "INVALID_ARGUMENT DOCUMENT_TOO_LARGE",
         _CHANGED,
     ),
+    "WorkflowService.CreateWorkflow": (
+        _FIELD, "ALREADY_EXISTS WORKFLOW_EXISTS", "ALREADY_EXISTS WORKFLOW_RETIRED",
+        "ALREADY_EXISTS REQUEST_ID_REUSED", "PERMISSION_DENIED FIELD_NOT_ALLOWED", _BOUND, _CHANGED,
+    ),
+    "WorkflowService.GetWorkflow": (_FIELD, _KNOWN),
+    "WorkflowService.ListWorkflows": (_FIELD, "INVALID_ARGUMENT FILTER_INVALID", _ORDER, *_PAGE),
+    "WorkflowService.UpdateWorkflow": (
+        _FIELD, "INVALID_ARGUMENT FIELD_IMMUTABLE", _KNOWN, _ETAG, "ALREADY_EXISTS WORKFLOW_RETIRED",
+        "PERMISSION_DENIED FIELD_NOT_ALLOWED", _BOUND, _CHANGED,
+    ),
+    "WorkflowService.DeleteWorkflow": (
+        _FIELD, _KNOWN, "FAILED_PRECONDITION WORKFLOW_HAS_HISTORY", _ETAG,
+    ),
+    "WorkflowService.PauseWorkflow": (
+        _FIELD, _KNOWN, "FAILED_PRECONDITION WORKFLOW_RETIRED", _ETAG,
+    ),
+    "WorkflowService.ResumeWorkflow": (_FIELD, _KNOWN, _ETAG),
+    "WorkflowService.RetireWorkflow": (_FIELD, _KNOWN, _ETAG),
+    "WorkflowService.RecordEvents": (
+        _FIELD, "INVALID_ARGUMENT EVENTS_INVALID", _BOUND, "RESOURCE_EXHAUSTED INGEST_QUEUE_FULL",
+    ),
+    "WorkflowService.StreamEvents": (_BOUND, "UNAVAILABLE SERVER_DRAINING"),
+    "WorkflowService.ListEvents": (_FIELD, _ORDER, *_PAGE, _KNOWN),
+    "WorkflowService.GetRun": (_FIELD, _KNOWN, "NOT_FOUND RUN_NOT_FOUND"),
+    "WorkflowService.ListRuns": (_FIELD, _ORDER, *_PAGE, _KNOWN),
     "TrustService.GetTrust": (),
     "TrustService.RefreshTrust": ("UNAVAILABLE TRUST_TICK_BUSY",),
     "TrustService.GetAgentTrust": (_FIELD, _FOUND),

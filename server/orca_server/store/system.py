@@ -71,8 +71,8 @@ def attached_days(partitions: Sequence[Partition]) -> set[date]:
     return set.intersection(*of_each)
 
 
-async def create_partitions(tx: Connection, days: Sequence[tuple[str, date]]) -> None:
-    """Makes tables for days of some of PARTITIONED and attaches them.
+async def create_partitions(tx: Connection, parent: str, days: Sequence[date]) -> None:
+    """Makes tables for the days of one of PARTITIONED and attaches them.
 
     Made as tables of their own and then attached: CREATE TABLE … PARTITION OF would wait behind a
     running pg_dump, and every insert behind it.
@@ -80,7 +80,7 @@ async def create_partitions(tx: Connection, days: Sequence[tuple[str, date]]) ->
     statements = [
         f"CREATE TABLE {table_of(parent, day)}"
         f" (LIKE {parent} INCLUDING ALL EXCLUDING COMMENTS);\n{_attach(parent, day)};"
-        for parent, day in days
+        for day in days
     ]
     await tx.execute("\n".join(statements))
 
