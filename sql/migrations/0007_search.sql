@@ -5,7 +5,8 @@
 CREATE TABLE agent_embeddings (
     tenant_id uuid NOT NULL,
     agent_id uuid NOT NULL,
-    digest bytea NOT NULL,
+    revision bigint NOT NULL,
+    model text NOT NULL,
     embedding halfvec(256) NOT NULL,
     CONSTRAINT agent_embeddings_pkey PRIMARY KEY (tenant_id, agent_id),
     CONSTRAINT agent_embeddings_tenant_id_agent_id_fkey FOREIGN KEY (tenant_id, agent_id)
@@ -16,5 +17,6 @@ CREATE TABLE agent_embeddings (
 CREATE INDEX agent_embeddings_embedding_idx ON agent_embeddings USING hnsw (embedding halfvec_cosine_ops);
 
 COMMENT ON TABLE agent_embeddings IS 'Written by whichever server is first to see that an agent changed.';
-COMMENT ON COLUMN agent_embeddings.digest IS 'SHA-256, 16 bytes, of the model and the text that was embedded: another one means that the vector is old.';
+COMMENT ON COLUMN agent_embeddings.revision IS 'Of the agent whose texts were embedded: if it has another one, the vector is old.';
+COMMENT ON COLUMN agent_embeddings.model IS 'What computed it: vectors of two models cannot be compared.';
 COMMENT ON COLUMN agent_embeddings.embedding IS 'Unit length.';

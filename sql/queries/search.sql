@@ -1,9 +1,9 @@
 -- What SearchAgents reads: the texts for the index in each server's memory, and vectors of meaning.
 
 -- name: list_search_documents
--- Texts of agents of all tenants, by tenant and id, with the digest of the stored vector. $1 and $2:
--- tenant_id and id of the last one before; $3: at most so many. Index: agents_pkey,
--- agent_embeddings_pkey.
+-- Texts of agents of all tenants, by tenant and id, and whether their vector is of these texts.
+-- $1 and $2: tenant_id and id of the last one before; $3: at most so many; $4: model.
+-- Index: agents_pkey, agent_embeddings_pkey.
 SELECT
     agents.tenant_id,
     agents.id,
@@ -17,7 +17,7 @@ SELECT
         SELECT ARRAY[tool ->> 'name', tool ->> 'description']
         FROM jsonb_array_elements(agents.tools) AS tool
     ) AS tools,
-    agent_embeddings.digest
+    coalesce(agent_embeddings.revision = agents.revision AND agent_embeddings.model = $4, false) AS embedded
 FROM agents
 LEFT JOIN agent_embeddings
     ON agent_embeddings.tenant_id = agents.tenant_id
@@ -27,8 +27,8 @@ ORDER BY agents.tenant_id, agents.id
 LIMIT $3;
 
 -- name: find_search_documents
--- The same of certain agents, those that exist. $1: tenants; $2: ids. Index: agents_pkey,
--- agent_embeddings_pkey.
+-- The same of certain agents, those that exist. $1: tenants; $2: ids; $3: model.
+-- Index: agents_pkey, agent_embeddings_pkey.
 SELECT
     agents.tenant_id,
     agents.id,
@@ -42,7 +42,7 @@ SELECT
         SELECT ARRAY[tool ->> 'name', tool ->> 'description']
         FROM jsonb_array_elements(agents.tools) AS tool
     ) AS tools,
-    agent_embeddings.digest
+    coalesce(agent_embeddings.revision = agents.revision AND agent_embeddings.model = $3, false) AS embedded
 FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
 INNER JOIN agents
     ON agents.tenant_id = wanted.tenant_id
@@ -53,14 +53,13 @@ LEFT JOIN agent_embeddings
 
 -- name: store_embeddings
 -- Keeps vectors of agents that are still as they were read: a slow server never puts the vector of an
--- old text over a newer one. The same vectors again change nothing. $1: tenants; $2: ids; $3: revisions;
--- $4: digests; $5: vectors as text. Index: agents_pkey, agent_embeddings_pkey.
-INSERT INTO agent_embeddings (tenant_id, agent_id, digest, embedding)
-SELECT locked.tenant_id, locked.id, locked.digest, locked.embedding::halfvec
+-- old text over a newer one. $1: tenants; $2: ids; $3: revisions; $4: model; $5: vectors as text.
+-- Index: agents_pkey, agent_embeddings_pkey.
+INSERT INTO agent_embeddings (tenant_id, agent_id, revision, model, embedding)
+SELECT locked.tenant_id, locked.id, locked.revision, $4, locked.embedding::halfvec
 FROM (
-    SELECT agents.tenant_id, agents.id, made.digest, made.embedding
-    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[], $5::text[])
-        AS made (tenant_id, id, revision, digest, embedding)
+    SELECT agents.tenant_id, agents.id, agents.revision, made.embedding
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $5::text[]) AS made (tenant_id, id, revision, embedding)
     INNER JOIN agents
         ON agents.tenant_id = made.tenant_id
         AND agents.id = made.id
@@ -69,9 +68,10 @@ FROM (
     FOR SHARE OF agents
 ) AS locked
 ON CONFLICT (tenant_id, agent_id) DO UPDATE SET
-    digest = excluded.digest,
+    revision = excluded.revision,
+    model = excluded.model,
     embedding = excluded.embedding
-WHERE agent_embeddings.digest <> excluded.digest;
+WHERE agent_embeddings.revision <> excluded.revision OR agent_embeddings.model <> excluded.model;
 
 -- name: match_agents
 -- Ids of agents: store/search.py appends the filter. $1: tenant. Index: agents_fleet_idx, agents_pkey.

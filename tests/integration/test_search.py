@@ -18,10 +18,9 @@ from orca.v1.search_pb2 import SearchAgentsRequest, SearchHit
 from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.changes import Kind
 from orca_server.domain.filtering import parse
-from orca_server.domain.search import Embedding
 from orca_server.runtime import search_index
 from orca_server.runtime.changes import Changes
-from orca_server.runtime.embedding import DIMENSIONS
+from orca_server.runtime.embedding import DIMENSIONS, MODEL
 from orca_server.runtime.search_index import SearchIndex
 from orca_server.store import changes, search
 from orca_server.store.database import Database
@@ -266,8 +265,8 @@ async def many(sql: Any, count: int) -> None:
     )
     await sql.execute("SELECT setseed(0.5)")
     await sql.execute(
-        "INSERT INTO agent_embeddings (tenant_id, agent_id, digest, embedding)"
-        " SELECT tenant_id, id, '\\x00', (SELECT array_agg(random() - 0.5 + n * 0)"
+        "INSERT INTO agent_embeddings (tenant_id, agent_id, revision, model, embedding)"
+        f" SELECT tenant_id, id, revision, '{MODEL}', (SELECT array_agg(random() - 0.5 + n * 0)"
         f" FROM generate_series(1, {DIMENSIONS}) AS n WHERE agents.id IS NOT NULL)::halfvec"
         " FROM agents WHERE name LIKE 'entry-%'"
     )
@@ -369,10 +368,10 @@ async def test_the_vector_of_an_old_text_is_never_put_over_a_newer_one(
     """A server that read an agent before it changed, and is slow to compute."""
     agent_id = UUID(next(iter(fleet)))
     key = (DEFAULT_TENANT, agent_id)
-    ((read, _),) = await search.find_documents(sql, [key])
+    (read,) = await search.find_documents(sql, [key], MODEL)
     update = pb.UpdateAgentRequest(agent=agent_pb2.Agent(id=str(agent_id), description="New."))
     update.update_mask.paths.append("description")
     await agents_stub.UpdateAgent(update)
-    await search.store_embeddings(sql, [Embedding(read, b"of the old text", VECTOR)])
-    (_, digest) = (await search.find_documents(sql, [key]))[0]
-    assert digest != b"of the old text"
+    await search.store_embeddings(sql, [read], "slow", [VECTOR])
+    models = await sql.fetch("SELECT model FROM agent_embeddings")
+    assert {row["model"] for row in models} == {MODEL}

@@ -17,6 +17,7 @@ def document(**said: object) -> Document:
     fields: dict[str, object] = {
         "key": KEY,
         "revision": 1,
+        "embedded": False,
         "in_catalog": False,
         "names": ("deep-wiki",),
         "description": "Reads wikis",
@@ -99,12 +100,6 @@ def test_names_weigh_more_than_descriptions() -> None:
         2,
         1,
     )
-
-
-def test_another_model_or_text_has_another_digest() -> None:
-    digests = {search.digest_of("a", "x"), search.digest_of("b", "x"), search.digest_of("a", "y")}
-    assert len(digests) == 3
-    assert {len(digest) for digest in digests} == {16}
 
 
 def test_the_first_of_all_rankings_scores_one() -> None:

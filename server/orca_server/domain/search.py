@@ -4,7 +4,6 @@ No list of synonyms and nothing that was learned from queries: meaning comes fro
 the weight of a word from how many agents use it.
 """
 
-import hashlib
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,9 @@ _STOP = """
 STOP_WORDS = frozenset(_STOP.split())
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_CAMEL_WORD = re.compile(
+    r"(?<![^\W_])[^\W_]*(?:[a-z0-9][A-Z]|[A-Z][A-Z][a-z])[^\W_]*"  # whole words alone
+)
 # Scripts that write no spaces between words: each sign is taken for a word.
 _SIGNS = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
 _WORD = re.compile(r"[^\W_]+")
@@ -54,6 +56,7 @@ class Document:
     Attributes:
         key: Tenant and agent.
         revision: Of the agent that these texts are of.
+        embedded: Whether its stored vector is of these texts.
         in_catalog: Whether it is only in the catalogue.
         names: Name, and name for people.
         description: What it does.
@@ -63,6 +66,7 @@ class Document:
 
     key: Key
     revision: int
+    embedded: bool
     in_catalog: bool
     names: tuple[str, ...]
     description: str
@@ -75,13 +79,13 @@ def separated(text: str) -> str:
 
     A word with a capital in front, such as GitHub, is kept beside its parts: it may be a name.
     """
-    return _SIGNS.sub(r" \1 ", _WORD.sub(_with_parts, text)).replace("_", " ")
+    return _SIGNS.sub(r" \1 ", _CAMEL_WORD.sub(_with_parts, text)).replace("_", " ")
 
 
 def _with_parts(match: re.Match[str]) -> str:
     word = match[0]
     parts = _CAMEL.sub(" ", word)
-    return f"{word} {parts}" if word[0].isupper() and parts != word else parts
+    return f"{word} {parts}" if word[0].isupper() else parts
 
 
 def words_of(text: str) -> list[str]:
@@ -118,35 +122,11 @@ def gist(document: Document) -> str:
     Of tools only the names: their descriptions are long and speak of parameters, which drowns
     what the agent is for in the mean over all words.
     """
-    names = " ".join(document.names)
-    tools = " ".join(name for name, _ in document.tools)
-    parts = (
-        *(names,) * NAME_WEIGHT,
-        *(document.description,) * DESCRIPTION_WEIGHT,
-        " ".join(document.capabilities),
-        tools,
-    )
-    return " ".join(words_of(" ".join(parts)))[:LONGEST_TEXT]
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """What an agent means.
-
-    Attributes:
-        document: Of which texts of which agent.
-        digest: As `digest_of` makes it.
-        vector: As pgvector reads it.
-    """
-
-    document: Document
-    digest: bytes
-    vector: str
-
-
-def digest_of(model: str, text: str) -> bytes:
-    """What tells one embedded text, and the model that embedded it, from another: 16 bytes."""
-    return hashlib.sha256(f"{model}\n{text}".encode()).digest()[:16]
+    names = words_of(" ".join(document.names))
+    described = words_of(document.description)
+    rest = words_of(" ".join((*document.capabilities, *(name for name, _ in document.tools))))
+    words = (*names * NAME_WEIGHT, *described * DESCRIPTION_WEIGHT, *rest)
+    return " ".join(words)[:LONGEST_TEXT]
 
 
 def mistyped(word: str) -> Iterator[str]:

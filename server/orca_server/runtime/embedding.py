@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MODEL = "wordllama l2_supercat 256"
-"""Part of each stored digest: another model means other vectors."""
+"""Stored with each vector: those of two models cannot be compared."""
 DIMENSIONS = 256
 
 Vector = NDArray[np.float32]

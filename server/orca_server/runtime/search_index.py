@@ -6,7 +6,7 @@ to look and stored for all. Neither is computed on the event loop.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from orca_server.domain.errors import OutOfRange, Unavailable
-from orca_server.domain.search import Document, Embedding, Key, digest_of, fuse, gist
+from orca_server.domain.search import Document, Key, fuse, gist
 from orca_server.runtime.changes import Changes, Subscription
 from orca_server.runtime.embedding import MODEL, Embedder, as_text
 from orca_server.runtime.jobs import repeat
@@ -97,7 +97,7 @@ class SearchIndex:
         words = await self._index()
         asked, vector = await asyncio.to_thread(self._read, words, text)
         if len(among) <= EXACT:
-            rankings = await self._narrow(query.tenant_id, words, asked, vector, among)
+            rankings = await self._narrow(query, words, asked, vector, among, catalog=catalog)
         else:
             rankings = await self._wide(query, words, asked, vector, catalog=catalog)
         scores = list(fuse(rankings).items())[:limit]
@@ -114,21 +114,26 @@ class SearchIndex:
 
     async def _narrow(
         self,
-        tenant_id: UUID,
+        query: Query,
         words: WordIndex,
         asked: Sequence[QueryWord],
         vector: str,
         among: Sequence[UUID],
+        *,
+        catalog: bool,
     ) -> list[Sequence[UUID]]:
         """Both rankings of few agents: each is compared."""
+        chosen = among if query.condition else None  # without a filter the index knows them itself
         by_words = await asyncio.to_thread(
-            words.search, tenant_id, asked, RANKED, catalog=True, among=among
+            words.search, query.tenant_id, asked, RANKED, catalog=catalog, among=chosen
         )
-        if not vector:
-            return [by_words]
-        async with self._db.connection() as connection:
-            near = await store.nearest_among(connection, tenant_id, among, vector, RANKED)
-        return [by_words, list(near)]
+        allowed = set(among)
+        rankings: list[Sequence[UUID]] = [[one for one in by_words if one in allowed]]
+        if vector:
+            async with self._db.connection() as connection:
+                near = await store.nearest_among(connection, query.tenant_id, among, vector, RANKED)
+            rankings.append(list(near))
+        return rankings
 
     async def _wide(
         self,
@@ -196,11 +201,11 @@ class SearchIndex:
         last: Key | None = None
         while True:
             async with self._db.connection() as connection:
-                page = await store.list_documents(connection, last, PAGE)
+                page = await store.list_documents(connection, last, PAGE, MODEL)
             if not page:
                 return words
-            last = page[-1][0].key
-            self._queue(await asyncio.to_thread(_put, words, page, ()))
+            last = page[-1].key
+            await self._take(words, page)
 
     async def _apply(self, words: WordIndex, subscription: Subscription) -> None:
         """Takes over the next changes."""
@@ -210,15 +215,17 @@ class SearchIndex:
         }
         for chunk in _chunks(list(keys)):
             async with self._db.connection() as connection:
-                found = await store.find_documents(connection, chunk)
-            present = {document.key for document, _ in found}
-            gone = [key for key in chunk if key not in present]
-            self._queue(await asyncio.to_thread(_put, words, found, gone))
+                found = await store.find_documents(connection, chunk, MODEL)
+            present = {document.key for document in found}
+            await self._take(words, found, [key for key in chunk if key not in present])
             INDEXED.set(words.size)
 
-    def _queue(self, keys: Iterable[Key]) -> None:
-        """Puts agents in line for a new vector."""
-        self._unembedded |= dict.fromkeys(keys)
+    async def _take(
+        self, words: WordIndex, found: Sequence[Document], gone: Sequence[Key] = ()
+    ) -> None:
+        """Puts agents into the index, and those with an old vector in line for a new one."""
+        await asyncio.to_thread(words.put, found, gone)
+        self._unembedded |= {one.key: None for one in found if not one.embedded}
         self._waiting.set()
 
     async def _embed_all(self) -> None:
@@ -238,36 +245,17 @@ class SearchIndex:
 
     async def _embed_some(self, keys: Sequence[Key]) -> None:
         async with self._db.connection() as connection:
-            found = await store.find_documents(connection, keys)
-        made = await asyncio.to_thread(self._embed, found)
-        if made:
+            found = await store.find_documents(connection, keys, MODEL)
+        old = [one for one in found if not one.embedded]  # else another server was faster
+        if old:
+            vectors = await asyncio.to_thread(self._embed, old)
             async with self._db.connection() as connection:
-                await store.store_embeddings(connection, made)
-        EMBEDDED.inc(len(made))
+                await store.store_embeddings(connection, old, MODEL, vectors)
+        EMBEDDED.inc(len(old))
 
-    def _embed(self, found: Sequence[tuple[Document, bytes | None]]) -> list[Embedding]:
-        """New vectors, of those that nobody has embedded meanwhile; runs in a thread."""
-        texts = [(document, gist(document), digest) for document, digest in found]
-        old = [
-            (document, text, new)
-            for document, text, digest in texts
-            if (new := digest_of(MODEL, text)) != digest
-        ]
-        vectors = self._embedder.embed([text for _, text, _ in old])
-        return [
-            Embedding(document, digest, as_text(vector))
-            for (document, _, digest), vector in zip(old, vectors, strict=True)
-        ]
-
-
-def _put(
-    words: WordIndex, found: Sequence[tuple[Document, bytes | None]], gone: Sequence[Key]
-) -> list[Key]:
-    """Those whose vector is missing or old; runs in a thread."""
-    words.put((document for document, _ in found), gone)
-    return [
-        document.key for document, digest in found if digest_of(MODEL, gist(document)) != digest
-    ]
+    def _embed(self, documents: Sequence[Document]) -> list[str]:
+        """Their vectors, as pgvector reads them; runs in a thread."""
+        return [as_text(one) for one in self._embedder.embed([gist(one) for one in documents])]
 
 
 def _chunks(keys: Sequence[Key]) -> list[Sequence[Key]]:

@@ -5,6 +5,7 @@ number may search meanwhile, in what was committed last.
 """
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -102,6 +103,7 @@ class WordIndex:
         for document in documents:
             self._writer.delete_documents_by_term("key", _name(document.key))
             self._writer.add_document(_entry(document))
+            time.sleep(0)  # lets the event loop have the interpreter between two agents
         self._writer.commit()
         self._index.reload()
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from orca_server.domain.search import Document, Embedding, Key
+from orca_server.domain.search import Document, Key
 from orca_server.store import filter_sql
 from orca_server.store.database import Connection, Record
 from orca_server.store.filter_sql import Query, Statement
@@ -17,32 +17,32 @@ _BEFORE_ALL = (UUID(int=0), UUID(int=0))
 
 
 async def list_documents(
-    db: Connection, after: Key | None, limit: int
-) -> list[tuple[Document, bytes | None]]:
-    """Texts of agents of all tenants after a key, each with the digest of its stored vector."""
+    db: Connection, after: Key | None, limit: int, model: str
+) -> list[Document]:
+    """Texts of agents of all tenants after a key."""
     tenant_id, agent_id = after or _BEFORE_ALL
-    rows = await db.fetch(QUERIES["list_search_documents"], tenant_id, agent_id, limit)
-    return [(_document(row), row["digest"]) for row in rows]
+    rows = await db.fetch(QUERIES["list_search_documents"], tenant_id, agent_id, limit, model)
+    return [_document(row) for row in rows]
 
 
-async def find_documents(
-    db: Connection, keys: Sequence[Key]
-) -> list[tuple[Document, bytes | None]]:
-    """The same of certain agents, those that exist."""
+async def find_documents(db: Connection, keys: Sequence[Key], model: str) -> list[Document]:
+    """Texts of certain agents, those that exist."""
     tenants, ids = [key[0] for key in keys], [key[1] for key in keys]
-    rows = await db.fetch(QUERIES["find_search_documents"], tenants, ids)
-    return [(_document(row), row["digest"]) for row in rows]
+    rows = await db.fetch(QUERIES["find_search_documents"], tenants, ids, model)
+    return [_document(row) for row in rows]
 
 
-async def store_embeddings(db: Connection, made: Sequence[Embedding]) -> None:
-    """Keeps vectors of agents that are still as they were read."""
+async def store_embeddings(
+    db: Connection, documents: Sequence[Document], model: str, vectors: Sequence[str]
+) -> None:
+    """Keeps the vectors of documents, as pgvector reads them, whose agents are still so."""
     await db.execute(
         QUERIES["store_embeddings"],
-        [one.document.key[0] for one in made],
-        [one.document.key[1] for one in made],
-        [one.document.revision for one in made],
-        [one.digest for one in made],
-        [one.vector for one in made],
+        [document.key[0] for document in documents],
+        [document.key[1] for document in documents],
+        [document.revision for document in documents],
+        model,
+        vectors,
     )
 
 
@@ -91,6 +91,7 @@ def _document(row: Record) -> Document:
     return Document(
         key=(row["tenant_id"], row["id"]),
         revision=row["revision"],
+        embedded=row["embedded"],
         in_catalog=row["in_catalog"],
         names=tuple(name for name in dict.fromkeys(names) if name),
         description=row["description"],

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orca.cli.output import facts, instant, optional, plain, ratio, table, word
+from orca.cli.output import facts, instant, number, optional, plain, ratio, table, word
 from orca.cli.resources import Resources, change_named, show_list
 from orca.cli.session import Session, command
 from orca.v1.workflow_pb2 import Workflow
@@ -109,7 +109,7 @@ async def create(
     given = _identified(workflow)
     _say(given, display_name, external_id, url, owner, freshness_slo_hours)
     _schedule(given, cron, timezone, every)
-    given.labels.update(_labels(label))
+    _label(given, label)
     made = await session.client.workflows.create(given, reason=reason, timeout=session.timeout)
     _show(session, made)
 
@@ -139,22 +139,15 @@ async def update(
     Example: orca workflows update nightly-invoices --owner billing --clear schedule
     """
     given = _identified(workflow) if allow_missing else Workflow()
-    changed = _say(given, display_name, external_id, url, owner, freshness_slo_hours)
-    changed += _schedule(given, cron, timezone, every)
-    labels = _labels(label)
-    given.labels.update(labels)
-    mask = [*changed, *(f"labels.{key}" for key in labels), *(clear or ())]
+    mask = _say(given, display_name, external_id, url, owner, freshness_slo_hours)
+    mask += [*_schedule(given, cron, timezone, every), *_label(given, label), *(clear or ())]
     if not mask and not allow_missing:
         raise typer.BadParameter("Say what to change, or --clear FIELD.")
-    workflows = session.client.workflows
+    part, timeout = session.client.workflows, session.timeout
     if not allow_missing:
-        given.id = (await workflows.find(workflow, timeout=session.timeout)).id
-    made = await workflows.update(
-        given,
-        update_mask=mask,
-        allow_missing=allow_missing,
-        reason=reason,
-        timeout=session.timeout,
+        given.id = (await part.find(workflow, timeout=timeout)).id
+    made = await part.update(
+        given, update_mask=mask, allow_missing=allow_missing, reason=reason, timeout=timeout
     )
     _show(session, made)
 
@@ -265,14 +258,16 @@ def _schedule(
     return []
 
 
-def _labels(pairs: list[str] | None) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _label(given: Workflow, pairs: list[str] | None) -> list[str]:
+    """Puts labels into the workflow; the paths that change."""
+    paths = []
     for pair in pairs or ():
         key, sign, value = pair.partition("=")
         if not (key and sign):
             raise typer.BadParameter(f"'{pair}' is not KEY=VALUE.", param_hint="--label")
-        found[key] = value
-    return found
+        given.labels[key] = value
+        paths.append(f"labels.{key}")
+    return paths
 
 
 def _show(session: Session, workflow: Workflow) -> None:
@@ -304,7 +299,6 @@ def _rows(workflows: list[Workflow]) -> Table:
 
 def _details(workflow: Workflow) -> Table:
     labels = workflow.labels
-    took = workflow.durations
     return facts(
         [
             ("id", workflow.id),
@@ -326,13 +320,18 @@ def _details(workflow: Workflow) -> Table:
             ("runs in 7 days", workflow.runs),
             ("failures", workflow.failures),
             ("success rate", ratio(optional(workflow, "success_rate"))),
-            ("median, ms", took.p50_ms if took.runs else None),
-            ("95 %, ms", took.p95_ms if took.runs else None),
-            ("99 %, ms", took.p99_ms if took.runs else None),
+            ("took, ms", _took(workflow)),
             ("created", instant(workflow, "created_at")),
             ("updated", instant(workflow, "updated_at")),
         ]
     )
+
+
+def _took(workflow: Workflow) -> str | None:
+    took = workflow.durations
+    if not took.runs:
+        return None
+    return f"half {number(took.p50_ms)}, 95 % {number(took.p95_ms)}, 99 % {number(took.p99_ms)}"
 
 
 def _when(workflow: Workflow) -> str:
