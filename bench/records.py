@@ -75,9 +75,9 @@ def stream_requests(
         yield request
 
 
-def rows_of(records: Sequence[pb.TelemetryRecord]) -> list[Row]:
+def rows_of(records: Sequence[pb.TelemetryRecord]) -> Sequence[Row]:
     """The rows that the server makes of the records."""
-    columns = to_columns(records, named={}, allowed=None, oldest_us=0, newest_us=2**62)
+    columns = to_columns(records, named=None, allowed=None, oldest_us=0, newest_us=2**62)
     assert not columns.refusals
     return columns.rows
 

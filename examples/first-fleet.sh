@@ -80,6 +80,29 @@ for series in "$data"/anomaly/realKnownCause/*.csv "$data"/anomaly/realAWSCloudw
 done
 [ "$number" = 6 ] || fail "six series were expected, $number found"
 
+step "Two workflows: one succeeds, one fails and is tried again"
+write() { printf '$ curl -X %s %s  %s\n' "$1" "$2" "$3"; curl -fsS -X "$1" "$rest$2" -H 'content-type: application/json' -d "$3"; echo; }
+ago() { date -u -d "-$1 minutes" +%Y-%m-%dT%H:%M:%SZ; }
+for name in n8n/daily-report github-actions/nightly; do
+    write PATCH '/workflows?allow_missing=true' "{\"provider\": \"${name%/*}\", \"name\": \"${name#*/}\", \"freshness_slo_hours\": 26}"
+done
+event() { printf '{"workflow": {"provider": "%s", "name": "%s"}, "run_id": "%s", "kind": "%s", "occurred_at": "%s", "attempt": %s}' "$@"; }
+run_id=$(date +%s)
+# Out of order and one of them twice: the run is the same.
+write POST /events "{\"events\": [$(event n8n daily-report "$run_id" succeeded "$(ago 10)" 1), $(event n8n daily-report "$run_id" started "$(ago 12)" 1), $(event n8n daily-report "$run_id" started "$(ago 12)" 1)]}" | tee "$work/stored"
+grep -q '"accepted":2,"duplicates":1' "$work/stored" || fail "two events and one duplicate were expected: $(cat "$work/stored")"
+write POST /events "{\"events\": [$(event github-actions nightly "$run_id" failed "$(ago 30)" 1), $(event github-actions nightly "$run_id" started "$(ago 5)" 2)]}"
+run "$bin/orca" trust refresh
+run "$bin/orca" workflows list
+nightly=$(curl -fsS "$rest/workflows" | "$bin/python" -c 'import json, sys; print(next(w["id"] for w in json.load(sys.stdin)["workflows"] if w["name"] == "nightly"))')
+curl -fsS "$rest/workflows/$nightly/runs/$run_id" | tee "$work/run"; echo
+grep -q '"STATE_RUNNING"' "$work/run" || fail "the second attempt of the nightly run is under way"
+curl -fsS "$rest/trust" | "$bin/python" -c 'import json, sys; t = json.load(sys.stdin); print(t["workflows"], t["sync_freshness_pct"])'
+
+step "Found by what they do"
+run "$bin/orca" search "read issues from github" | tee "$work/found"
+grep -qi github "$work/found" || fail "nothing of GitHub was found"
+
 step "One trust score: curl, grpcurl and the Python client say the same digits"
 run "$bin/orca" trust refresh
 digits='import json, sys
@@ -113,4 +136,7 @@ cmp "$work/curl" "$work/grpcurl" && cmp "$work/curl" "$work/python" || fail "the
 step "The rows agree"
 eval "$("$bin/orca" env)"
 run "$bin/orca" trust verify
+
+step "What doctor says"
+run "$bin/orca" doctor
 printf '\nAll of it holds.\n'

@@ -13,7 +13,7 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.trace import Tracer, get_tracer
+from opentelemetry.trace import get_tracer
 
 import orca_server
 from orca.v1 import (
@@ -285,13 +285,12 @@ class _Server:
         reflection.enable_server_reflection(known, generic_only)
         return server
 
-    def _tracer(self) -> Tracer | None:
+    def _tracer(self) -> observability.CallTracer | None:
         endpoint, ratio = self._settings.otlp_endpoint, self._settings.trace_sample_ratio
         if not endpoint:
             return None
-        stop = observability.set_up_tracing(endpoint, ratio, self._context.instance)
-        self._stops.append(stop)
-        return get_tracer(__name__)
+        self._stops.append(observability.set_up_tracing(endpoint, self._context.instance))
+        return observability.CallTracer(get_tracer(__name__), ratio)
 
     async def start(self) -> Addresses:
         """Answers calls from here on."""

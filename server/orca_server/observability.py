@@ -5,11 +5,13 @@ prometheus-client and served on a port of their own. Spans leave only when an OT
 """
 
 import logging
+import random
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -40,6 +42,7 @@ PARTITION_DAYS = Gauge(
 
 SERVICE = "orca-agentmesh"
 _PROPAGATOR = TraceContextTextMapPropagator()
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 _NO_PARENT = Context()
 with suppress_instrumentation():
     _NO_STATEMENTS = get_current()
@@ -125,18 +128,18 @@ def serve_metrics(host: str, port: int) -> tuple[int, Callable[[], None]]:
     return server.server_port, stop
 
 
-def set_up_tracing(endpoint: str, sample_ratio: float, instance: str) -> Callable[[], None]:
+def set_up_tracing(endpoint: str, instance: str) -> Callable[[], None]:
     """Sends sampled spans to the endpoint; returns a function that flushes and stops."""
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
     resource = Resource.create({"service.name": SERVICE, "service.instance.id": instance})
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
+        sampler=ParentBased(ALWAYS_ON),  # CallTracer chooses among those without a parent
         resource=resource,
         shutdown_on_exit=False,
     )
@@ -158,30 +161,42 @@ def span_attributes(service: str, method: str) -> dict[str, str]:
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
 
-def open_span(
-    tracer: trace.Tracer,
-    name: str,
-    attributes: Mapping[str, str],
-    metadata: Iterable[tuple[str, str | bytes]],
-) -> trace.Span:
-    """A span of a call, current in its task; its parent is in the metadata, if anywhere.
+@dataclass(frozen=True, slots=True)
+class CallTracer:
+    """Opens a span per sampled call.
 
-    In place of opentelemetry-instrumentation-grpc's interceptor, which costs six times as much
-    for a call that is not sampled, and fails streams that answer by `context.write`.
+    In place of opentelemetry-instrumentation-grpc's interceptor, which costs 50 µs for a call that
+    is not sampled, and fails streams that answer by `context.write`.
     """
-    carrier = {key: str(value) for key, value in metadata if key in _PROPAGATOR.fields}
-    parent = _PROPAGATOR.extract(carrier, _NO_PARENT) if carrier else _NO_PARENT
-    span = tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
-    base = parent if span.is_recording() else _NO_STATEMENTS
-    attach(trace.set_span_in_context(span, base))  # until the call's task ends
-    return span
+
+    tracer: trace.Tracer
+    sample_ratio: float
+    """Of calls whose caller did not decide."""
+
+    def open(
+        self,
+        name: str,
+        attributes: Mapping[str, str],
+        metadata: Iterable[tuple[str, str | bytes]],
+    ) -> trace.Span | None:
+        """A span, current in the call's task; None if nobody wants to know of the call."""
+        carrier = {key: str(value) for key, value in metadata if key in _TRACE_HEADERS}
+        parent = _PROPAGATOR.extract(carrier, _NO_PARENT) if carrier else _NO_PARENT
+        if not trace.get_current_span(parent).get_span_context().is_valid and (
+            random.random() >= self.sample_ratio  # noqa: S311 - no secret
+        ):
+            return None
+        span = self.tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
+        base = parent if span.is_recording() else _NO_STATEMENTS
+        attach(trace.set_span_in_context(span, base))  # until the call's task ends
+        return span
 
 
 def close_span(span: trace.Span, code: int) -> None:
     """Ends a call's span.
 
     Args:
-        span: From open_span().
+        span: From CallTracer.open().
         code: The gRPC status.
     """
     if span.is_recording():

@@ -151,9 +151,9 @@ SELECT EXISTS (SELECT 1 FROM stored);
 
 -- name: queue_hour_sums
 -- Appends the sums of a batch that COPY stores in the same transaction to the inbox of the trust tick.
--- $1: tenant; $2: agents; $3: hours in microseconds since 1970; $4 to $12: sums; $13 and $14: newest
--- record with operations and newest record, microseconds. Returns how many were appended: fewer than
--- given if an agent is unknown, retired or suspended. Index: agents_pkey.
+-- Each of its records has operations. $1: tenant; $2: agents; $3: hours in microseconds since 1970;
+-- $4 to $12: sums; $13: newest record, microseconds. Returns how many were appended: fewer than given
+-- if an agent is unknown, retired or suspended. Index: agents_pkey.
 WITH queued AS (
     INSERT INTO trust_inbox (
         tenant_id, agent_id, hour, operations, errors, violations, blocked_violations, latency_us,
@@ -173,15 +173,15 @@ WITH queued AS (
         sums.cost_nano_usd,
         sums.input_tokens,
         sums.output_tokens,
-        'epoch'::timestamptz + sums.last_operation_us * interval '1 microsecond',
+        'epoch'::timestamptz + sums.last_us * interval '1 microsecond',
         'epoch'::timestamptz + sums.last_us * interval '1 microsecond',
         'epoch'::timestamptz + sums.last_us * interval '1 microsecond'
     FROM unnest(
         $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-        $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[]
+        $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]
     ) AS sums (
         agent_id, hour_us, operations, errors, violations, blocked_violations, latency_us,
-        latency_operations, cost_nano_usd, input_tokens, output_tokens, last_operation_us, last_us
+        latency_operations, cost_nano_usd, input_tokens, output_tokens, last_us
     )
     INNER JOIN agents
         ON agents.tenant_id = $1 AND agents.id = sums.agent_id AND agents.state IN ('ACTIVE', 'CATALOG')

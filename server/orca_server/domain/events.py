@@ -1,7 +1,7 @@
 """Events of workflows: their bounds, and their form as a row.
 
-An event's key is made like that of a telemetry record (`domain.telemetry.record_key`): of the time at
-which it occurred, its workflow, and its id or content.
+An event's key is made like that of a telemetry record (`domain.telemetry.record_key`): of the time
+at which it occurred, its workflow, and its id or content.
 """
 
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Runs of workflows and what follows from them: the definition (docs/workflows.md).
+"""Runs of workflows and what follows from them: the definition (docs/trust.md).
 
 A run is known by its events alone. Everything kept of it is the greatest or smallest of
 something over its events, so it is the same whatever their order, however often they come,

@@ -7,6 +7,7 @@ finds itself, and a range of time is a range of keys.
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -74,8 +75,8 @@ class Columns(Generic[RowT]):
         refusals: Records that may not be stored.
     """
 
-    rows: list[RowT] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
+    rows: Sequence[RowT] = ()
+    indexes: Sequence[int] = ()
     size_bytes: int = 0
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -108,6 +109,11 @@ def first_key(observed_us: int) -> UUID:
 def client_identity(record_id: str) -> bytes:
     """Identity of a record that carries the sender's id."""
     return b"i" + record_id.encode()
+
+
+def client_identities(record_ids: Sequence[str]) -> list[bytes]:
+    """`client_identity` of each."""
+    return [b"i" + record_id.encode() for record_id in record_ids]
 
 
 def content_identity(values: tuple[object, ...]) -> bytes:

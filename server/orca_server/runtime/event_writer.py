@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orca_server.domain.events import Row
-from orca_server.runtime.ingest import Submission, requests_of, tenants_of
+from orca_server.runtime.ingest import Submission, requests_of, rows_of, tenants_of
 from orca_server.store.batches import Stored
 from orca_server.store.database import Connection
 from orca_server.store.events import store_events
@@ -14,8 +14,6 @@ class EventWriter:
 
     kind = "events"
 
-    async def write(
-        self, connection: Connection, batch: Sequence[Submission[Row]], rows: Sequence[Row]
-    ) -> Stored:
+    async def write(self, connection: Connection, batch: Sequence[Submission[Row]]) -> Stored:
         """Stores a batch."""
-        return await store_events(connection, tenants_of(batch), rows, requests_of(batch))
+        return await store_events(connection, tenants_of(batch), rows_of(batch), requests_of(batch))

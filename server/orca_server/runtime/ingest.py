@@ -23,14 +23,11 @@ import structlog
 
 from orca_server.domain.errors import Overloaded, Unavailable
 from orca_server.runtime.ingest_metrics import IngestMetrics
+from orca_server.runtime.linger import Linger
 from orca_server.store.batches import PartitionMissing, Stored
 from orca_server.store.database import Connection, Database
 
 BATCH_ROWS = 2_000
-LINGER_ABOVE = 2  # submissions in the queue
-LINGER_SLICE_SECONDS = 0.001
-LINGER_SECONDS = 0.005
-PEAK_DECAY = 0.98  # per batch
 TRIES = 4
 RETRY_SECONDS = 0.1
 CHECKOUT_SECONDS = 5.0
@@ -76,15 +73,12 @@ class Writer(Protocol[RowT]):
     def kind(self) -> str:
         """What they are, for metrics and the log."""
 
-    async def write(
-        self, connection: Connection, batch: Sequence[Submission[RowT]], rows: Sequence[RowT]
-    ) -> Stored:
+    async def write(self, connection: Connection, batch: Sequence[Submission[RowT]]) -> Stored:
         """Stores a batch in one transaction.
 
         Args:
             connection: To the primary, without an open transaction.
             batch: The requests.
-            rows: Their rows, one after the other.
 
         Raises:
             PartitionMissing: If a row's day has none; nothing was stored.
@@ -135,7 +129,7 @@ class Ingest(Generic[RowT]):
         self._bytes = 0
         self._queued_records = 0
         self._under_way = 0
-        self._peak = 0.0  # of submissions under way, lately
+        self._linger = Linger()
         self._waiting = asyncio.Event()
         self._taking = asyncio.Lock()
         self._turn = asyncio.Lock()
@@ -242,28 +236,16 @@ class Ingest(Generic[RowT]):
         async with self._taking:
             while True:
                 await self._waiting.wait()
-                await self._linger()
+                await self._linger.grow(
+                    lambda: len(self._queue), self._under_way, lambda: self._is_enough
+                )
                 batch = self._pop()
                 if batch or self._stopping:
                     return batch
 
-    async def _linger(self) -> None:
-        """Lets a batch grow as long as it does grow and others are expected to come.
-
-        How many come is judged by how many were under way lately: calls that the event loop
-        has not come to yet are seen by nobody. Half of them make a batch, so that the other half
-        is taken in while it is stored.
-        """
-        self._peak = max(self._under_way, self._peak * PEAK_DECAY)
-        until = time.monotonic() + LINGER_SECONDS
-        waiting = len(self._queue)
-        while LINGER_ABOVE <= waiting < self._peak / 2 and time.monotonic() < until:
-            if self._stopping or self._queued_records >= BATCH_ROWS:
-                return
-            await asyncio.sleep(LINGER_SLICE_SECONDS)
-            if len(self._queue) == waiting:
-                return
-            waiting = len(self._queue)
+    @property
+    def _is_enough(self) -> bool:
+        return self._stopping or self._queued_records >= BATCH_ROWS
 
     def _pop(self) -> list[Submission[RowT]]:
         batch: list[Submission[RowT]] = []
@@ -309,12 +291,11 @@ class Ingest(Generic[RowT]):
         await self._store(batch[half:])
 
     async def _execute(self, batch: list[Submission[RowT]]) -> Stored:
-        rows = [row for s in batch for row in s.rows]
-        self._metrics.batch.observe(len(rows))
+        self._metrics.batch.observe(sum(len(s.rows) for s in batch))
         for attempt in range(1, TRIES):
             try:
                 async with self._db.connection(CHECKOUT_SECONDS) as connection:
-                    return await self._writer.write(connection, batch, rows)
+                    return await self._writer.write(connection, batch)
             except Unavailable as error:
                 log.warning(
                     "storing failed",
@@ -324,7 +305,7 @@ class Ingest(Generic[RowT]):
                 )
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
         async with self._db.connection(CHECKOUT_SECONDS) as connection:
-            return await self._writer.write(connection, batch, rows)
+            return await self._writer.write(connection, batch)
 
     def _answer(self, batch: list[Submission[RowT]], stored: Stored) -> None:
         self.counts.last_commit_at = time.time()
@@ -344,6 +325,11 @@ class Ingest(Generic[RowT]):
         """Counts records that were refused, by whoever refused them."""
         self.counts.refused += records
         self._metrics.refused.inc(records)
+
+
+def rows_of(batch: Sequence[Submission[RowT]]) -> list[RowT]:
+    """The rows of a batch, one after the other."""
+    return [row for s in batch for row in s.rows]
 
 
 def tenants_of(batch: Sequence[Submission[Any]]) -> list[UUID]:

@@ -18,9 +18,11 @@ from orca_server.domain.fleet_trust import (
     FleetSums,
     FleetTrust,
     TrustSettings,
+    WorkflowSums,
     score_fleet,
 )
 from orca_server.domain.trust import AgentHour, AgentTrust, Band, Standing, TrustState, band_of
+from orca_server.store import runs
 from orca_server.store import verify as store
 from orca_server.store.database import Connection, Database, Record
 
@@ -143,7 +145,8 @@ async def check_snapshot(
             totals.add(row)
         advance(len(agents))
     if fleet is not None:
-        _check_fleet(fleet, totals, chosen, found)
+        workflows = (await runs.sum_workflows(tx)).get(tenant_id, WorkflowSums())
+        _check_fleet(fleet, totals.sums(workflows), totals, chosen, found)
 
 
 def _settings_of(fleet: Record) -> TrustSettings:
@@ -263,9 +266,10 @@ class _Totals:
         self.critical_agent |= row["criticality"] == "critical" and band is Band.CRITICAL
         self.levels.append((level, row["id"]))
 
-    def sums(self) -> FleetSums:
-        """The same as the domain takes it."""
+    def sums(self, workflows: WorkflowSums) -> FleetSums:
+        """The same as the domain takes it, with the workflows beside them."""
         return FleetSums(
+            workflows=workflows,
             agents=sum(self.states.values()),
             measured=self.states.get(TrustState.MEASURED.value, 0),
             idle=self.states.get(TrustState.IDLE.value, 0),
@@ -281,12 +285,12 @@ class _Totals:
 
 
 def _check_fleet(
-    fleet: Record, totals: _Totals, chosen: TrustSettings, found: Verification
+    fleet: Record, sums: FleetSums, totals: _Totals, chosen: TrustSettings, found: Verification
 ) -> None:
     if fleet["changed"]:
         found.fleet_waiting = True
         return
-    sums, summary = totals.sums(), json.loads(fleet["summary"])
+    summary = json.loads(fleet["summary"])
     stored = {"trust_ppb": fleet["trust_ppb"], "band": fleet["band"]}
     stored |= {"capped_by": list(fleet["capped_by"])}
     expected = _expected_fleet(sums, score_fleet(sums, chosen))
@@ -318,6 +322,7 @@ def _expected_fleet(sums: FleetSums, trust: FleetTrust) -> dict[str, Any]:
         "measured": sums.measured,
         "idle": sums.idle,
         "silent": sums.silent,
+        "workflows": asdict(sums.workflows),
         "cost_nano_usd": sums.cost_nano_usd,
         "input_tokens": sums.input_tokens,
         "output_tokens": sums.output_tokens,

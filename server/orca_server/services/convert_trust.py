@@ -1,6 +1,7 @@
 """Trust for replies: from the rows that the tick wrote."""
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from orca.v1 import trust_pb2 as pb
-from orca_server.domain.fleet_trust import COMPONENTS
+from orca_server.domain.fleet_trust import COMPONENTS, WorkflowSums
 from orca_server.domain.numbers import PPB, share_out
 from orca_server.domain.trust import (
     ADHERENCE_WEIGHT,
@@ -22,7 +23,7 @@ from orca_server.domain.trust import (
 
 STATES = {state.value: pb.TrustState.Value(f"TRUST_STATE_{state.name}") for state in TrustState}
 _AGENT_EVIDENCE = "/agents?filter=trust_state!=unmeasured&order_by=trust_level"
-_WORKFLOW_EVIDENCE = "/workflows"
+_WORKFLOW_EVIDENCE = "/workflows?filter=freshness!=UNMEASURED"
 
 
 def band_to_proto(name: str) -> pb.Band.ValueType:
@@ -40,6 +41,7 @@ def trust_to_proto(row: Record) -> pb.Trust:
         capped_by=row["capped_by"],
         components=components_to_proto(summary),
         agents_by_band=pb.AgentsByBand(**summary["bands"]),
+        workflows=pb.WorkflowsByFreshness(**_workflows(summary)),
         worst=[_worst(agent) for agent in summary["worst"]],
         coverage=_coverage(summary),
         stale=row["stale"],
@@ -52,6 +54,9 @@ def trust_to_proto(row: Record) -> pb.Trust:
         trust.trust_ppb = row["trust_ppb"]
         trust.trust_score = row["trust_ppb"] / PPB
         trust.risk_avoided_usd = summary["risk_avoided_nano_usd"] / PPB
+    freshness = summary["components"]["sync_freshness"]["ppb"]
+    if freshness is not None:
+        trust.sync_freshness_pct = freshness / (PPB // 100)
     if summary["compliance_ppb"] is not None:
         trust.compliance_sla_pct = summary["compliance_ppb"] / (PPB // 100)
     return trust
@@ -72,13 +77,22 @@ def _component(name: str, summary: dict[str, Any]) -> pb.TrustComponent:
         component.contribution_ppb = part["contribution_ppb"]
         component.contribution = part["contribution_ppb"] / PPB
     if name == "sync_freshness":
+        workflows = _workflows(summary)
         component.evidence = _WORKFLOW_EVIDENCE
+        component.measured = workflows["fresh"] + workflows["stale"]
+        component.unmeasured = workflows["unmeasured"]
         return component
     component.measured = summary["measured"]
     component.idle = summary["idle"]
     component.silent = summary["silent"]
     component.unmeasured = summary["agents"] - _with_values(summary)
     return component
+
+
+def _workflows(summary: dict[str, Any]) -> dict[str, int]:
+    """How many workflows are fresh, stale, unmeasured, paused; older scores knew of none."""
+    found: dict[str, int] = summary.get("workflows", asdict(WorkflowSums()))
+    return found
 
 
 def _with_values(summary: dict[str, Any]) -> int:

@@ -22,6 +22,7 @@ from orca_server.domain.telemetry import (
 from orca_server.services.record_fields import (
     Named,
     WrongField,
+    kept_indexes,
     parse_id,
     read_attributes,
     read_instant_us,
@@ -47,17 +48,16 @@ def to_columns(
         oldest_us: Smallest `occurred_at`, microseconds since 1970.
         newest_us: Largest.
     """
-    columns: Columns[domain.Row] = Columns()
+    rows: list[domain.Row] = []
+    refusals: list[Refusal] = []
     for index, event in enumerate(events):
         try:
-            row = _to_row(event, named, oldest_us, newest_us)
+            rows.append(_to_row(event, named, oldest_us, newest_us))
         except WrongField as wrong:
-            columns.refusals.append(Refusal(index, *wrong.args))
-        else:
-            columns.rows.append(row)
-            columns.indexes.append(index)
-            columns.size_bytes += _ROW_BYTES + sum(len(v) for v in row if isinstance(v, str))
-    return columns
+            refusals.append(Refusal(index, *wrong.args))
+    texts = (len(value) for row in rows for value in row if isinstance(value, str))
+    size_bytes = len(rows) * _ROW_BYTES + sum(texts)
+    return Columns(rows, kept_indexes(len(events), refusals), size_bytes, refusals)
 
 
 def _to_row(event: pb.WorkflowEvent, named: Named, oldest_us: int, newest_us: int) -> domain.Row:

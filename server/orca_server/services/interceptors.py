@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Span
 from prometheus_client import Counter
 
 from orca.v1 import options_pb2
@@ -30,8 +30,8 @@ from orca_server.observability import (
     REQUEST_ID,
     REQUEST_SECONDS,
     REQUESTS,
+    CallTracer,
     close_span,
-    open_span,
     span_attributes,
 )
 from orca_server.services.authentication import Authenticator, set_caller
@@ -74,7 +74,7 @@ def guarded_handlers(
     service: ServiceDescriptor,
     servicers: Sequence[object],
     authenticator: Authenticator,
-    tracer: Tracer | None = None,
+    tracer: CallTracer | None = None,
 ) -> dict[str, "Handler"]:
     """A guarded handler for each method of a service.
 
@@ -110,7 +110,7 @@ class _Guard:
     """One method's surroundings."""
 
     def __init__(
-        self, method: MethodDescriptor, authenticator: Authenticator, tracer: Tracer | None
+        self, method: MethodDescriptor, authenticator: Authenticator, tracer: CallTracer | None
     ) -> None:
         self._name = f"{method.containing_service.full_name}/{method.name}"
         self._descriptor = method
@@ -177,7 +177,7 @@ class _Guard:
         started = time.perf_counter()
         if self._tracer is None:
             return _Run(started, None)
-        return _Run(started, open_span(self._tracer, self._name, self._attributes, metadata))
+        return _Run(started, self._tracer.open(self._name, self._attributes, metadata))
 
     def _admit(self, context: Context, metadata: Metadata) -> None:
         """Finds out who calls, and refuses who may not.

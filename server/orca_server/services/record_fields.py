@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from orca_server.domain.telemetry import MAX_ATTRIBUTES_BYTES
+from orca_server.domain.telemetry import MAX_ATTRIBUTES_BYTES, Refusal
 
 Named = Mapping[tuple[str, str], UUID]
 """Id by type (or provider) and name."""
@@ -27,14 +27,31 @@ def parse_id(text: str) -> UUID | None:
     return _parse_id(text) if len(text) == 36 else None
 
 
+def kept_indexes(records: int, refusals: Sequence[Refusal]) -> list[int]:
+    """The positions in a request of the records that are not refused."""
+    refused = {refusal.index for refusal in refusals}
+    return [index for index in range(records) if index not in refused]
+
+
+def id_bytes(text: str) -> bytes | None:
+    """The 16 bytes of the UUID that a text spells in the usual form, else None."""
+    return _id_bytes(text) if len(text) == 36 else None
+
+
+# Only texts of that length are asked for and kept: others may have megabytes.
 @lru_cache(maxsize=65536)
 def _parse_id(text: str) -> UUID | None:
-    # Only texts of that length are kept: others may have megabytes.
     try:
         found: UUID = pgproto.UUID(UUID(text).bytes)
         return found
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=65536)
+def _id_bytes(text: str) -> bytes | None:
+    found = _parse_id(text)
+    return None if found is None else found.bytes
 
 
 def read_instant_us(
@@ -48,9 +65,14 @@ def read_instant_us(
     instant_us = at.seconds * 1_000_000 + at.nanos // 1000
     if oldest_us <= instant_us <= newest_us and 0 <= at.nanos < 1_000_000_000:
         return instant_us
+    raise wrong_instant(record, field)
+
+
+def wrong_instant(record: Message, field: str) -> WrongField:
+    """Why an instant is refused: it is absent or outside of its bounds."""
     if not record.HasField(field):
-        raise WrongField(field, "REQUIRED", "must be given; the server never fills it in")
-    raise WrongField(
+        return WrongField(field, "REQUIRED", "must be given; the server never fills it in")
+    return WrongField(
         field,
         "OUT_OF_RANGE",
         "must lie within the retention and at most 5 minutes ahead of the server's clock",

@@ -91,12 +91,13 @@ class TelemetryServicer:
         )
 
     async def _decode(self, caller: Caller, records: Sequence[pb.TelemetryRecord]) -> Batch[Row]:
+        records = list(records)  # protobuf's own list makes each record anew at each turn
         names = names_in(records)
         named = await self._intake.resolve(caller, names | _bound_names(caller))
         now_us = time.time_ns() // 1000
         columns = to_columns(
             records,
-            named=named,
+            named=named if names else None,
             allowed=_allowed(caller, named),
             oldest_us=now_us - self._retention_us,
             newest_us=now_us + FUTURE_TOLERANCE_US,

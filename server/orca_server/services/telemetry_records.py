@@ -6,6 +6,8 @@ stream brings hundreds of thousands of records a second through here.
 
 import json
 from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter, methodcaller
 from uuid import UUID
 
 from asyncpg import Record
@@ -17,10 +19,13 @@ from orca_server.domain.telemetry import MAX_COUNT, Columns, Refusal
 from orca_server.services.record_fields import (
     Named,
     WrongField,
+    id_bytes,
+    kept_indexes,
     parse_id,
     read_attributes,
-    read_instant_us,
+    wrong_instant,
 )
+from orca_server.services.telemetry_columns import LEAST_RECORDS, read_block
 
 _ROW_BYTES = 400
 _COUNTS = ("operations", "errors", "violations")
@@ -30,13 +35,15 @@ _MEASURES = (*_OPTIONAL_COUNTS, "latency_ms", "latency_max_ms", "cost_usd")
 
 def names_in(records: Sequence[pb.TelemetryRecord]) -> set[tuple[str, str]]:
     """Type and name of the agents that the records name."""
+    if not any(map(methodcaller("HasField", "agent"), records)):
+        return set()
     return {(r.agent.type, r.agent.name) for r in records if r.HasField("agent")}
 
 
 def to_columns(
     records: Sequence[pb.TelemetryRecord],
     *,
-    named: Named,
+    named: Named | None,
     allowed: frozenset[UUID] | None,
     oldest_us: int,
     newest_us: int,
@@ -45,39 +52,89 @@ def to_columns(
 
     Args:
         records: As they came.
-        named: Id of the agents that they name.
+        named: Id of the agents that they name; None if none names its agent.
         allowed: Agents that the caller may report for; None: all.
         oldest_us: Smallest `observed_at`, microseconds since 1970.
         newest_us: Largest.
     """
-    columns: Columns[domain.Row] = Columns()
+    if len(records) >= LEAST_RECORDS:
+        plain = named is None and allowed is None
+        agents_of = _plain_agents if plain else partial(_agents, named=named, allowed=allowed)
+        block = read_block(records, agents_of, oldest_us, newest_us)
+        if block is not None:
+            return Columns(block, range(len(block)), _ROW_BYTES * len(block))
+    rows: list[domain.Row] = []
+    refusals: list[Refusal] = []
     for index, record in enumerate(records):
         try:
-            row = _to_row(record, named, allowed, oldest_us, newest_us)
+            rows.append(_to_row(record, named, allowed, oldest_us, newest_us))
         except WrongField as wrong:
-            columns.refusals.append(Refusal(index, *wrong.args))
-        else:
-            columns.rows.append(row)
-            columns.indexes.append(index)
-            columns.size_bytes += _ROW_BYTES + len(row[13] or "")
-    return columns
+            refusals.append(Refusal(index, *wrong.args))
+    size_bytes = len(rows) * _ROW_BYTES + sum(len(row[13]) for row in rows if row[13])
+    return Columns(rows, kept_indexes(len(records), refusals), size_bytes, refusals)
+
+
+def _plain_agents(records: Sequence[pb.TelemetryRecord]) -> list[bytes | None]:
+    """The agents of records that give them by id, None where that must be explained."""
+    return list(map(id_bytes, map(attrgetter("agent_id"), records)))
+
+
+def _agents(
+    records: Sequence[pb.TelemetryRecord], named: Named | None, allowed: frozenset[UUID] | None
+) -> list[bytes | None]:
+    """The agents of any records, None where that must be explained."""
+
+    def agent(record: pb.TelemetryRecord) -> bytes | None:
+        try:
+            return _agent(record, named or {}, allowed).bytes
+        except WrongField:
+            return None
+
+    return list(map(agent, records))
 
 
 def _to_row(
     record: pb.TelemetryRecord,
-    named: Named,
+    named: Named | None,
     allowed: frozenset[UUID] | None,
     oldest_us: int,
     newest_us: int,
 ) -> domain.Row:
-    agent_id = _agent(record, named, allowed)
-    observed_us = read_instant_us(record.observed_at, record, "observed_at", oldest_us, newest_us)
+    agent_id = parse_id(record.agent_id)
+    if agent_id is None or named is not None or allowed is not None:
+        agent_id = _agent(record, named or {}, allowed)
+    at = record.observed_at
+    observed_us, nanos = at.seconds * 1_000_000 + at.nanos // 1000, at.nanos
+    if not (oldest_us <= observed_us <= newest_us and 0 <= nanos < 1_000_000_000):
+        raise wrong_instant(record, "observed_at")
     operations, errors, violations = record.operations, record.errors, record.violations
     if not 0 <= errors <= operations <= MAX_COUNT or not 0 <= violations <= MAX_COUNT:
         _check_counts(record)
+    if operations == 0:
+        _check_heartbeat(record)
+    values = (observed_us, operations, errors, violations, *_measures(record, operations))
+    if given := record.id:
+        if len(given) > domain.MAX_ID_LENGTH:
+            raise WrongField("id", "TOO_LONG", f"at most {domain.MAX_ID_LENGTH} characters")
+        identity = domain.client_identity(given)
+    else:
+        identity = domain.content_identity(values)
+    key = pgproto.UUID(domain.record_key(observed_us, agent_id.bytes, identity))
+    return (agent_id, key, *values)
+
+
+def _measures(
+    record: pb.TelemetryRecord, operations: int
+) -> tuple[
+    int | None, int | None, int | None, int | None, int | None, int | None, int | None, str | None
+]:
+    """The columns from attempts to attributes."""
     has = record.HasField  # not asked where a value other than 0 says it
     attempts = record.attempts or (0 if has("attempts") else None)
     blocked = record.blocked_violations or (0 if has("blocked_violations") else None)
+    latency = record.latency_ms or (0.0 if has("latency_ms") else None)
+    largest = record.latency_max_ms or (0.0 if has("latency_max_ms") else None)
+    cost = record.cost_usd or (0.0 if has("cost_usd") else None)
     tokens_in = record.input_tokens or (0 if has("input_tokens") else None)
     tokens_out = record.output_tokens or (0 if has("output_tokens") else None)
     if not (
@@ -88,32 +145,24 @@ def _to_row(
         _check_counts(record)
     if attempts is not None and not operations <= attempts <= MAX_COUNT:
         raise WrongField("attempts", "OUT_OF_RANGE", "must lie within operations and 10^9")
-    if operations == 0:
-        _check_heartbeat(record)
-    latency_us, latency_max_us, cost = _latency_and_cost(record)
-    attributes = read_attributes(record.attributes) if has("attributes") else None
-    values = (
-        observed_us,
-        operations,
-        errors,
-        violations,
+    if latency is not None and not 0 <= latency <= domain.MAX_LATENCY_MS:
+        raise WrongField("latency_ms", "OUT_OF_RANGE", "must lie within 0 and 86,400,000")
+    if largest is not None and not (latency or 0) <= largest <= domain.MAX_LATENCY_MS:
+        raise WrongField(
+            "latency_max_ms", "OUT_OF_RANGE", "must lie within latency_ms and 86,400,000"
+        )
+    if cost is not None and not 0 <= cost <= domain.MAX_COST_USD:
+        raise WrongField("cost_usd", "OUT_OF_RANGE", "must lie within 0 and 10^6")
+    return (
         attempts,
         blocked,
-        latency_us,
-        latency_max_us,
-        cost,
+        None if latency is None else round(latency * 1000),
+        None if largest is None else round(largest * 1000),
+        None if cost is None else round(cost * 1_000_000_000),
         tokens_in,
         tokens_out,
-        attributes,
+        read_attributes(record.attributes) if has("attributes") else None,
     )
-    if record.id:
-        if len(record.id) > domain.MAX_ID_LENGTH:
-            raise WrongField("id", "TOO_LONG", f"at most {domain.MAX_ID_LENGTH} characters")
-        identity = domain.client_identity(record.id)
-    else:
-        identity = domain.content_identity(values)
-    key = pgproto.UUID(domain.record_key(observed_us, agent_id.bytes, identity))
-    return (agent_id, key, *values)
 
 
 def _agent(record: pb.TelemetryRecord, named: Named, allowed: frozenset[UUID] | None) -> UUID:
@@ -149,28 +198,6 @@ def _check_heartbeat(record: pb.TelemetryRecord) -> None:
     for name in ("violations", *_MEASURES):
         if getattr(record, name) != 0:
             raise WrongField(name, "NOT_ALLOWED", "must be 0 or absent where operations is 0")
-
-
-def _latency_and_cost(
-    record: pb.TelemetryRecord,
-) -> tuple[int | None, int | None, int | None]:
-    has = record.HasField
-    latency = record.latency_ms or (0.0 if has("latency_ms") else None)
-    largest = record.latency_max_ms or (0.0 if has("latency_max_ms") else None)
-    cost = record.cost_usd or (0.0 if has("cost_usd") else None)
-    if latency is not None and not 0 <= latency <= domain.MAX_LATENCY_MS:
-        raise WrongField("latency_ms", "OUT_OF_RANGE", "must lie within 0 and 86,400,000")
-    if largest is not None and not (latency or 0) <= largest <= domain.MAX_LATENCY_MS:
-        raise WrongField(
-            "latency_max_ms", "OUT_OF_RANGE", "must lie within latency_ms and 86,400,000"
-        )
-    if cost is not None and not 0 <= cost <= domain.MAX_COST_USD:
-        raise WrongField("cost_usd", "OUT_OF_RANGE", "must lie within 0 and 10^6")
-    return (
-        None if latency is None else round(latency * 1000),
-        None if largest is None else round(largest * 1000),
-        None if cost is None else round(cost * 1_000_000_000),
-    )
 
 
 def from_row(agent_id: UUID, row: Record) -> pb.StoredTelemetry:

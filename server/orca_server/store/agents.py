@@ -29,6 +29,7 @@ from orca_server.store.queries import QUERIES
 ENTITY = "agent"
 """What the audit log and the log of changes call it."""
 
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """Who holds a name or a request id."""

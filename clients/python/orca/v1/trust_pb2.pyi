@@ -116,6 +116,7 @@ class Trust(_message.Message):
     COST_USD_FIELD_NUMBER: _builtins.int
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    WORKFLOWS_FIELD_NUMBER: _builtins.int
     trust_score: _builtins.float
     """Score, 0 to 1. Absent while nothing was ever measured."""
     trust_ppb: _builtins.int
@@ -174,6 +175,10 @@ class Trust(_message.Message):
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """Instant for which the score holds."""
 
+    @_builtins.property
+    def workflows(self) -> Global___WorkflowsByFreshness:
+        """Workflows by freshness."""
+
     def __init__(
         self,
         *,
@@ -195,10 +200,11 @@ class Trust(_message.Message):
         cost_usd: _builtins.float = ...,
         input_tokens: _builtins.float = ...,
         output_tokens: _builtins.float = ...,
+        workflows: Global___WorkflowsByFreshness | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "coverage", b"coverage", "drift_rate_pct", b"drift_rate_pct", "interval", b"interval", "risk_avoided_usd", b"risk_avoided_usd", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "coverage", b"coverage", "drift_rate_pct", b"drift_rate_pct", "interval", b"interval", "risk_avoided_usd", b"risk_avoided_usd", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "workflows", b"workflows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "band", b"band", "capped_by", b"capped_by", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "cost_usd", b"cost_usd", "coverage", b"coverage", "drift_rate_pct", b"drift_rate_pct", "input_tokens", b"input_tokens", "interval", b"interval", "output_tokens", b"output_tokens", "risk_avoided_usd", b"risk_avoided_usd", "stale", b"stale", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "worst", b"worst"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "band", b"band", "capped_by", b"capped_by", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "cost_usd", b"cost_usd", "coverage", b"coverage", "drift_rate_pct", b"drift_rate_pct", "input_tokens", b"input_tokens", "interval", b"interval", "output_tokens", b"output_tokens", "risk_avoided_usd", b"risk_avoided_usd", "stale", b"stale", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "workflows", b"workflows", "worst", b"worst"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compliance_sla_pct: _TypeAlias = _typing.Literal["compliance_sla_pct"]  # noqa: Y015
     _WhichOneofArgType__compliance_sla_pct: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct"]  # noqa: Y015
@@ -226,6 +232,40 @@ class Trust(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trust_score) -> _WhichOneofReturnType__trust_score | None: ...
 
 Global___Trust: _TypeAlias = Trust  # noqa: Y015
+
+@_typing.final
+class WorkflowsByFreshness(_message.Message):
+    """Number of workflows by freshness. `sync_freshness` is fresh / (fresh + stale)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRESH_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    UNMEASURED_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    fresh: _builtins.float
+    """Their last success is within its deadline, and they do not fail."""
+    stale: _builtins.float
+    """Their deadline has passed, or their last finished run failed."""
+    unmeasured: _builtins.float
+    """Nothing is known of them yet: not counted."""
+    paused: _builtins.float
+    """Set aside on purpose: not counted."""
+    def __init__(
+        self,
+        *,
+        fresh: _builtins.float = ...,
+        stale: _builtins.float = ...,
+        unmeasured: _builtins.float = ...,
+        paused: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "paused", b"paused", "stale", b"stale", "unmeasured", b"unmeasured"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowsByFreshness: _TypeAlias = WorkflowsByFreshness  # noqa: Y015
 
 @_typing.final
 class TrustComponents(_message.Message):
@@ -296,7 +336,7 @@ class TrustComponent(_message.Message):
     contribution_ppb: _builtins.int
     """The same in parts per billion; these add up exactly."""
     measured: _builtins.float
-    """Entities with fresh values."""
+    """Entities with fresh values; of `sync_freshness` all that count."""
     idle: _builtins.float
     """Entities that keep older values."""
     silent: _builtins.float
