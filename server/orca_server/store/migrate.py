@@ -94,7 +94,6 @@ def read_migrations(folder: Path | None = None) -> tuple[Migration, ...]:
 
 
 @cache
-@cache
 def own_migrations() -> tuple[Migration, ...]:
     """The migrations of the code that runs, read once: as its queries were.
 
