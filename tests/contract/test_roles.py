@@ -142,7 +142,11 @@ async def closed(closed_database: str) -> AsyncIterator[grpc.aio.Channel]:
 
 
 async def call(channel: grpc.aio.Channel, method: MethodDescriptor, token: str | None) -> Any:
-    """Calls the method with an empty request."""
+    """Calls the method with an empty request, or with a stream of none.
+
+    A write into a stream that the server has ended meanwhile hides the server's answer from
+    grpc.aio's client.
+    """
     path = f"/{method.containing_service.full_name}/{method.name}"
     request = GetMessageClass(method.input_type)()
     decode = GetMessageClass(method.output_type).FromString
@@ -150,7 +154,7 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, token: str |
     encode = type(request).SerializeToString
     if method.client_streaming:
         stream = channel.stream_stream(path, encode, decode)
-        return [answer async for answer in stream(iter([request]), metadata=metadata)]
+        return [answer async for answer in stream(iter([]), metadata=metadata)]
     unary = channel.unary_unary(path, encode, decode)
     return await unary(request, metadata=metadata)
 
