@@ -12,6 +12,7 @@ from orca.credentials import TokenSource, find_token
 from orca.errors import ConfigurationError
 from orca.events import Events
 from orca.registry import Registry
+from orca.runs import Runs
 from orca.system import System
 from orca.telemetry import Telemetry
 from orca.trust import Trust
@@ -29,6 +30,7 @@ class Client:
         telemetry: What agents did.
         workflows: The inventory of what runs by itself.
         events: What happened to the runs of workflows.
+        runs: What those events come to.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
         system: The server's own health and status.
@@ -42,6 +44,7 @@ class Client:
         self.telemetry = Telemetry(calls)
         self.workflows = Workflows(calls)
         self.events = Events(calls)
+        self.runs = Runs(calls)
         self.registry = Registry(calls)
         self.trust = Trust(calls)
         self.system = System(calls)

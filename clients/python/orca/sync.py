@@ -102,6 +102,7 @@ class SyncClient:
         telemetry: What agents did.
         workflows: The inventory of what runs by itself.
         events: What happened to the runs of workflows.
+        runs: What those events come to.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
         system: The server's own health and status.
@@ -119,6 +120,7 @@ class SyncClient:
         self.telemetry = SyncPart(self._client.telemetry, self._loop)
         self.workflows = SyncPart(self._client.workflows, self._loop)
         self.events = SyncPart(self._client.events, self._loop)
+        self.runs = SyncPart(self._client.runs, self._loop)
         self.registry = SyncPart(self._client.registry, self._loop)
         self.trust = SyncPart(self._client.trust, self._loop)
         self.system = SyncPart(self._client.system, self._loop)

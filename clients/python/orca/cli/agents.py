@@ -12,7 +12,7 @@ from orca.agents import NOUN
 from orca.cli.output import facts, instant, optional, plain, ratio, table, word
 from orca.cli.progress import progress
 from orca.cli.resources import Outcome, Resources, change_named, conclude, show_list
-from orca.cli.session import EXIT_FAILED, Session, command
+from orca.cli.session import EXIT_FAILED, Session, command, view
 from orca.errors import OrcaError
 from orca.v1 import trust_pb2
 from orca.v1.agent_pb2 import Agent
@@ -23,6 +23,7 @@ agents_app = typer.Typer(
 
 _ASK_ABOVE = 20
 _AT_A_TIME = 8
+_NUMBERS = "operations errors violations cost_usd"
 
 _Names = Annotated[list[str], typer.Argument(metavar="AGENT", help="NAME, TYPE/NAME or id.")]
 _Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
@@ -30,7 +31,7 @@ Change = Callable[..., Awaitable[Agent]]
 
 
 @agents_app.command("list")
-@command
+@view
 async def list_agents(
     session: Session,
     filter: Annotated[
@@ -61,7 +62,7 @@ async def list_agents(
 
 
 @agents_app.command("get")
-@command
+@view
 async def get(
     session: Session,
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="NAME, TYPE/NAME or id.")],
@@ -191,10 +192,19 @@ def _rows(agents: list[Agent]) -> Table:
             _health(agent),
             instant(agent, "last_seen_at"),
             agent.id,
+            agent.owner or None,
+            agent.source or None,
+            agent.version or None,
+            word(Agent.Criticality.Name, agent.criticality, "CRITICALITY_"),
+            agent.operations,
+            agent.errors,
+            agent.violations,
+            agent.cost_usd,
         )
         for agent in agents
     ]
-    return table(columns, rows, numbers="trust")
+    more = ("owner", "source", "version", "criticality", *_NUMBERS.split())
+    return table(columns, rows, numbers=f"trust {_NUMBERS}", wide=more)
 
 
 def _details(agent: Agent) -> Table:

@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from orca.cli.output import instant, number, optional, plain, table
+from orca.cli.output import instant, optional, plain, table
 from orca.cli.resources import Resources, show_list
 from orca.cli.sending import read_instant, read_json
-from orca.cli.session import Session, command
+from orca.cli.session import Session, command, view
 from orca.times import timestamp
 from orca.v1.workflow_pb2 import RunError, StoredEvent, WorkflowEvent
 from orca.v1.workflow_service_pb2 import RecordEventsRequest
@@ -104,20 +104,24 @@ def _name_workflow(events: Iterable[WorkflowEvent], workflow: str) -> None:
 
 def _rows(events: list[StoredEvent]) -> Table:
     columns = ("occurred at", "run", "attempt", "kind", "duration ms", "trigger", "error")
-    return table(columns, [_row(stored) for stored in events], numbers="attempt")
+    more = ("error type", "url", "stored at", "key")
+    return table(columns, [_row(stored) for stored in events], numbers="attempt", wide=more)
 
 
 def _row(stored: StoredEvent) -> tuple[object, ...]:
     event = stored.event
-    duration = optional(event, "duration_ms")
     return (
         instant(event, "occurred_at"),
         event.run_id,
         event.attempt,
         event.kind,
-        None if duration is None else number(duration),
+        optional(event, "duration_ms"),
         event.trigger or None,
         event.error.message or event.error.type or None,
+        event.error.type or None,
+        event.url or None,
+        instant(stored, "created_at"),
+        stored.key,
     )
 
 
@@ -125,12 +129,15 @@ _EVENTS = Resources("event", _rows)
 
 
 @events_app.command("list")
-@command
+@view
 async def list_(
     session: Session,
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="PROVIDER/NAME or id.")],
     since: Annotated[
         datetime | None, typer.Option("--since", help="Only events at or after this time (UTC).")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--until", help="Only events before this time (UTC).")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
     oldest: Annotated[bool, typer.Option("--oldest", help="The oldest first.")] = False,
@@ -144,6 +151,7 @@ async def list_(
     listed = client.events.list(
         found.id,
         start=since.replace(tzinfo=UTC) if since else None,
+        end=until.replace(tzinfo=UTC) if until else None,
         order_by="occurred_at" if oldest else "occurred_at desc",
         page_size=min(limit, 1_000),
         timeout=timeout,

@@ -30,6 +30,7 @@ _BY_REASON = {
     "WORKFLOW_EXISTS": "`orca workflows update` changes it.",
     "WORKFLOW_RETIRED": "`orca workflows resume` brings it back.",
     "WORKFLOW_HAS_HISTORY": "`orca workflows retire` ends it and keeps what it did.",
+    "RUN_NOT_FOUND": "`orca runs list WORKFLOW` shows its runs; a new one takes a moment.",
     "REGISTRY_FILE_INVALID": "Correct the file and sync again; nothing was changed.",
     "REGISTRY_FILE_MISSING": "Put the file back, or set MCP_REGISTRY_PATH, where the server runs.",
     "NOT_READY": "`orca status` shows each part of the server.",

@@ -7,14 +7,14 @@ import typer
 from rich.table import Table
 
 from orca.cli.output import plain, ratio, table, word
-from orca.cli.session import Session, command
+from orca.cli.session import Session, view
 from orca.v1.agent_pb2 import Agent
 from orca.v1.search_pb2 import SearchHit, SearchMatch
 
 _LONGEST_DESCRIPTION = 100
 
 
-@command
+@view
 async def search(
     session: Session,
     query: Annotated[list[str], typer.Argument(metavar="QUERY", help="What to look for.")],
@@ -50,10 +50,13 @@ def _rows(hits: Sequence[SearchHit]) -> Table:
             ratio(hit.score),
             _why(hit),
             _first_line(hit.agent.description),
+            hit.agent.owner or None,
+            hit.agent.id,
         )
         for hit in hits
     )
-    return table(("agent", "state", "score", "why", "description"), rows, numbers="score")
+    columns = ("agent", "state", "score", "why", "description")
+    return table(columns, rows, numbers="score", wide=("owner", "id"))
 
 
 def _why(hit: SearchHit) -> str:

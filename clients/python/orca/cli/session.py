@@ -4,8 +4,8 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ import typer
 from orca.cli.failures import report
 from orca.cli.output import Output, Printer
 from orca.client import DEFAULT_TIMEOUT_SECONDS, Client, connect
-from orca.errors import OrcaError
+from orca.errors import OrcaError, Temporary
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -70,6 +70,17 @@ _Insecure = Annotated[
 _OutputForm = Annotated[
     Output, typer.Option("--output", "-o", help="Form of the result.", rich_help_panel=_PANEL)
 ]
+_Watch = Annotated[
+    float | None,
+    typer.Option(
+        "--watch",
+        metavar="SECONDS",
+        min=0.1,
+        max=86_400,
+        help="Look again every so many seconds, until Ctrl-C.",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,7 @@ class _Options:
     ca_file: Path | None = None
     insecure: bool = False
     output: Output = Output.TABLE
+    watch: float | None = None
 
     def connect(self) -> Client:
         return connect(
@@ -125,6 +137,20 @@ def command(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     The command takes the function's other parameters and the connection's options. It ends
     with 0 when it did what was asked, 1 when that was refused or failed, 130 after Ctrl-C.
     """
+    return _command(function, _ANNOTATIONS)
+
+
+def view(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Makes a command that only reads: as `command` does, and --watch repeats it.
+
+    With --watch it ends with 0 after Ctrl-C, for that is how it is meant to end.
+    """
+    return _command(function, {**_ANNOTATIONS, "watch": _Watch})
+
+
+def _command(
+    function: Callable[..., Awaitable[None]], annotations: Mapping[str, Any]
+) -> Callable[..., None]:
     own = inspect.signature(function, eval_str=True).parameters
     parameters = [each for name, each in own.items() if name != "session"]
     parameters += [
@@ -134,11 +160,11 @@ def command(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
             default=getattr(_Options(), name),
             annotation=annotation,
         )
-        for name, annotation in _ANNOTATIONS.items()
+        for name, annotation in annotations.items()
     ]
 
     def run(**arguments: Any) -> None:
-        options = _Options(**{name: arguments.pop(name) for name in _ANNOTATIONS})
+        options = _Options(**{name: arguments.pop(name) for name in annotations})
         _run(lambda session: function(session, **arguments), options)
 
     run.__name__ = getattr(function, "__name__", "run")
@@ -161,6 +187,8 @@ def _run(work: Callable[[Session], Awaitable[None]], options: _Options) -> None:
         _silence_stdout()
         raise typer.Exit(0) from None  # whoever read has read enough
     except KeyboardInterrupt:
+        if options.watch is not None:
+            raise typer.Exit(0) from None
         printer.note("interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
@@ -169,7 +197,27 @@ async def _connected(
     work: Callable[[Session], Awaitable[None]], options: _Options, printer: Printer
 ) -> None:
     async with options.connect() as client:
-        await work(Session(client, printer, options.timeout))
+        session = Session(client, printer, options.timeout)
+        if options.watch is None:
+            await work(session)
+        else:
+            await _repeat(work, session, options.watch)
+
+
+async def _repeat(
+    work: Callable[[Session], Awaitable[None]], session: Session, seconds: float
+) -> None:
+    """Does the work again and again; a server that is away for a while is waited for."""
+    turn = 1
+    while True:
+        now = replace(session, printer=replace(session.printer, turn=turn))
+        try:
+            await work(now)
+            turn += 1
+        except Temporary as error:
+            report(error, session.printer)
+        sys.stdout.flush()
+        await asyncio.sleep(seconds)
 
 
 def _silence_stdout() -> None:

@@ -4,12 +4,12 @@ from rich.table import Table
 from rich.text import Text
 
 from orca.cli.output import facts, instant, number, optional, plain, table
-from orca.cli.session import Session, command
-from orca.errors import OrcaError
+from orca.cli.session import Session, view
+from orca.errors import Unavailable
 from orca.v1.system_service_pb2 import Check, Status
 
 
-@command
+@view
 async def status(session: Session) -> None:
     """Show the server and each of its parts. Ends with 1 if it is not ready.
 
@@ -19,7 +19,7 @@ async def status(session: Session) -> None:
     session.printer.show(plain(found), _summary(found), Text(), _checks(found))
     if not found.ready:
         failing = [check.name for check in found.checks if not check.ok]
-        raise OrcaError(
+        raise Unavailable(
             f"The server is not ready: {', '.join(failing) or 'it does not say why'}.",
             reason="NOT_READY_YET",
         )

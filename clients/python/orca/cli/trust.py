@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orca.cli.output import facts, instant, number, optional, plain, ratio, table, word
-from orca.cli.session import Session, command
+from orca.cli.session import Session, command, view
 from orca.v1 import trust_pb2
 
 trust_app = typer.Typer(
@@ -26,7 +26,7 @@ _Agent = Annotated[
 
 
 @trust_app.command("show")
-@command
+@view
 async def show(
     session: Session,
     agent: _Agent = None,
@@ -60,7 +60,7 @@ async def refresh(session: Session) -> None:
 
 
 @trust_app.command("history")
-@command
+@view
 async def history(
     session: Session,
     agent: _Agent = None,

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from orca.cli.output import facts, instant, number, optional, plain, ratio, table, word
 from orca.cli.resources import Resources, change_named, show_list
-from orca.cli.session import Session, command
+from orca.cli.session import Session, command, view
 from orca.v1.workflow_pb2 import Workflow
 
 workflows_app = typer.Typer(
@@ -50,7 +50,7 @@ _Clear = Annotated[
 
 
 @workflows_app.command("list")
-@command
+@view
 async def list_workflows(
     session: Session,
     filter: Annotated[
@@ -77,7 +77,7 @@ async def list_workflows(
 
 
 @workflows_app.command("get")
-@command
+@view
 async def get(session: Session, workflow: _Name) -> None:
     """Show one workflow.
 
@@ -291,10 +291,17 @@ def _rows(workflows: list[Workflow]) -> Table:
             workflow.runs,
             workflow.owner or None,
             workflow.id,
+            workflow.display_name or None,
+            _when(workflow) or None,
+            instant(workflow, "last_success_at"),
+            instant(workflow, "fresh_until"),
+            workflow.failures,
+            workflow.durations.p95_ms if workflow.durations.runs else None,
         )
         for workflow in workflows
     ]
-    return table(columns, rows, numbers="success runs")
+    more = ("display name", "schedule", "last success", "fresh until", "failures", "p95_ms")
+    return table(columns, rows, numbers="success runs failures p95_ms", wide=more)
 
 
 def _details(workflow: Workflow) -> Table:
