@@ -14,6 +14,10 @@ class CountingConnection:
         self.count += 1
         return await self._connection.fetch(*args)
 
+    async def fetchrow(self, *args: Any) -> Any:
+        self.count += 1
+        return await self._connection.fetchrow(*args)
+
     async def fetchval(self, *args: Any) -> Any:
         self.count += 1
         return await self._connection.fetchval(*args)

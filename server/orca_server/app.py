@@ -18,6 +18,7 @@ from opentelemetry.trace import get_tracer
 import orca_server
 from orca.v1 import (
     agent_service_pb2,
+    report_service_pb2,
     system_service_pb2,
     trust_service_pb2,
     workflow_service_pb2,
@@ -43,6 +44,7 @@ from orca_server.services.context import ServerContext
 from orca_server.services.events import EventsServicer
 from orca_server.services.interceptors import guarded_handlers
 from orca_server.services.registry import RegistryServicer
+from orca_server.services.reports import ReportServicer
 from orca_server.services.runs import RunsServicer
 from orca_server.services.search import SearchServicer
 from orca_server.services.system import SystemServicer
@@ -105,6 +107,7 @@ def services(context: ServerContext) -> Iterator[Service]:
     workflows = (WorkflowServicer(context.db), RunsServicer(context.db), events)
     yield _service(workflow_service_pb2, "WorkflowService"), workflows
     yield _service(trust_service_pb2, "TrustService"), (trust,)
+    yield _service(report_service_pb2, "ReportService"), (ReportServicer(context.db, now),)
     yield _service(system_service_pb2, "SystemService"), (SystemServicer(context),)
 
 

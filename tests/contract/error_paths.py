@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from orca.v1 import agent_pb2, trust_service_pb2
+from orca.v1 import agent_pb2, report_service_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.search_pb2 import SearchAgentsRequest
 from orca.v1.system_service_pb2 import GetHealthRequest, GetStatusRequest
@@ -66,6 +66,9 @@ GOOD: dict[str, Make] = {
     "RefreshTrust": lambda f: trust_service_pb2.RefreshTrustRequest(),
     "GetAgentTrust": lambda f: trust_service_pb2.GetAgentTrustRequest(agent_id=f.ids["active"]),
     "GetTrustHistory": lambda f: trust_service_pb2.GetTrustHistoryRequest(),
+    "GetExecutiveSummary": lambda f: report_service_pb2.GetExecutiveSummaryRequest(),
+    "ExportReport": lambda f: report_service_pb2.ExportReportRequest(format="markdown"),
+    "GetHealing": lambda f: report_service_pb2.GetHealingRequest(),
     "GetHealth": lambda f: GetHealthRequest(),
     "GetStatus": lambda f: GetStatusRequest(),
 }
@@ -308,6 +311,14 @@ def _trust() -> Iterator[Row]:
     )
 
 
+def _reports() -> Iterator[Row]:
+    export, healing = "ReportService.ExportReport", "ReportService.GetHealing"
+    make = report_service_pb2.ExportReportRequest
+    yield Row(export, _FIELD, "format=pdf", lambda f: make(format="pdf"))
+    negative = report_service_pb2.GetHealingRequest(page_size=-1)
+    yield Row(healing, _FIELD, "page_size=-1", lambda f: negative)
+
+
 def _expired() -> Metadata:
     return bearer("operator", exp=int(time.time()) - 3_600)
 
@@ -353,6 +364,7 @@ ROWS = (
     *workflow_error_paths.rows(),
     *event_error_paths.rows(),
     *_trust(),
+    *_reports(),
     *_everywhere(),
 )
 

@@ -63,6 +63,9 @@ ALLOWED = {
     "RefreshTrust": WRITE,
     "GetAgentTrust": READ,
     "GetTrustHistory": READ,
+    "GetExecutiveSummary": READ,
+    "ExportReport": READ,
+    "GetHealing": READ,
     "GetStatus": READ | {"adapter"},
     "GetHealth": set(ROLES),
 }

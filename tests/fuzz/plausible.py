@@ -8,7 +8,13 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from orca.v1 import agent_pb2, system_service_pb2, telemetry_pb2, trust_service_pb2
+from orca.v1 import (
+    agent_pb2,
+    report_service_pb2,
+    system_service_pb2,
+    telemetry_pb2,
+    trust_service_pb2,
+)
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.search_pb2 import SearchAgentsRequest
 from tests.fuzz import filters, plausible_events, plausible_workflows
@@ -259,6 +265,13 @@ MAKERS: dict[str, Maker] = {
     "RefreshTrust": lambda pool, dice: trust_service_pb2.RefreshTrustRequest(),
     "GetAgentTrust": _get_agent_trust,
     "GetTrustHistory": _get_trust_history,
+    "GetExecutiveSummary": lambda pool, dice: report_service_pb2.GetExecutiveSummaryRequest(),
+    "ExportReport": lambda pool, dice: report_service_pb2.ExportReportRequest(
+        format=dice.choice(("markdown", "json", "csv", "html"))
+    ),
+    "GetHealing": lambda pool, dice: report_service_pb2.GetHealingRequest(
+        page_size=dice.choice((0, 1, 7, 5_000))
+    ),
     "GetHealth": lambda pool, dice: system_service_pb2.GetHealthRequest(),
     "GetStatus": lambda pool, dice: system_service_pb2.GetStatusRequest(),
 }

@@ -9,7 +9,10 @@ DEFAULT_TENANT = UUID("00000000-0000-0000-0000-000000000001")
 PUBLIC_SCOPE = "public"
 
 _VIEWER = frozenset(
-    {"agents.read", "telemetry.read", "workflows.read", "events.read", "trust.read", "system.read"}
+    {
+        *("agents.read", "telemetry.read", "workflows.read", "events.read", "trust.read"),
+        *("reports.read", "system.read"),
+    }
 )
 _OPERATOR = _VIEWER | {
     "agents.write",

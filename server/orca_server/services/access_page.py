@@ -9,6 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from orca.v1 import (
     agent_service_pb2,
+    report_service_pb2,
     system_service_pb2,
     trust_service_pb2,
     workflow_service_pb2,
@@ -16,7 +17,13 @@ from orca.v1 import (
 from orca_server.domain.access import PUBLIC_SCOPE, ROLES, SCOPES
 from orca_server.services.interceptors import scope_of
 
-MODULES = (agent_service_pb2, workflow_service_pb2, trust_service_pb2, system_service_pb2)
+MODULES = (
+    agent_service_pb2,
+    workflow_service_pb2,
+    trust_service_pb2,
+    report_service_pb2,
+    system_service_pb2,
+)
 
 _INTRODUCTION = """
 <!-- Written by `python -m orca_server.services.access_page`; change that module, not this. -->

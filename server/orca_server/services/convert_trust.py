@@ -150,7 +150,7 @@ def agent_trust_to_proto(agent_id: UUID, row: Record) -> pb.AgentTrust:
     trust.recent.start_at.FromDatetime(end - RECENT)
     trust.recent.end_at.FromDatetime(end)
     trust.evidence = (
-        f"/agents/{agent_id}/telemetry?start_time={_rfc3339(end - WINDOW)}&end_time={_rfc3339(end)}"
+        f"/agents/{agent_id}/telemetry?start_time={rfc3339(end - WINDOW)}&end_time={rfc3339(end)}"
     )
     return trust
 
@@ -200,10 +200,10 @@ def _explanation(row: Record) -> str:
     if row["state"] is None or row["state"] == TrustState.UNMEASURED.value:
         return "It never reported an operation, so nothing is known of it."
     text = _STATE_TEXTS[row["state"]].format(
-        operated=_rfc3339(row["last_operation_at"]), reported=_rfc3339(row["last_counted_at"])
+        operated=rfc3339(row["last_operation_at"]), reported=rfc3339(row["last_counted_at"])
     )
     if row["left_at"] is not None:
-        left = f"{row['agent_state'].lower()} at {_rfc3339(row['left_at'])}"
+        left = f"{row['agent_state'].lower()} at {rfc3339(row['left_at'])}"
         text += f" It was {left} and keeps its values."
     return f"{text} {_CAUSE_TEXTS[row['cause']]}"
 
@@ -239,6 +239,7 @@ def point_to_proto(row: Record, *, of_agent: bool) -> pb.TrustPoint:
     return point
 
 
-def _rfc3339(at: datetime) -> str:
+def rfc3339(at: datetime) -> str:
+    """The instant as paths and texts have it."""
     text = at.isoformat(timespec="seconds" if at.microsecond == 0 else "microseconds")
     return text.replace("+00:00", "Z")

@@ -255,6 +255,9 @@ METHODS: dict[str, tuple[str, ...]] = {
     "TrustService.RefreshTrust": ("UNAVAILABLE TRUST_TICK_BUSY",),
     "TrustService.GetAgentTrust": (_FIELD, _FOUND),
     "TrustService.GetTrustHistory": (_FIELD, *_PAGE, _FOUND),
+    "ReportService.GetExecutiveSummary": (),
+    "ReportService.ExportReport": (_FIELD,),
+    "ReportService.GetHealing": (_FIELD,),
     "SystemService.GetHealth": ("UNAVAILABLE NOT_READY",),
     "SystemService.GetStatus": (),
 }  # fmt: skip
