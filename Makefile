@@ -32,10 +32,17 @@ PROTOS     := $(wildcard proto/orca/v1/*.proto)
 SITE        = $(shell $(BIN)/python -c 'import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])')
 GEN_OUT    ?= clients/python
 
-gen: $(STAMP) ## Write clients/python/orca/v1 from proto/
+gen: $(STAMP) ## Write the Python client and the OpenAPI document from proto/
+	@$(MAKE) --no-print-directory gen-python
+	@$(MAKE) --no-print-directory gen-openapi
+
+gen-python: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) \
 	    --python_out=$(GEN_OUT) --grpc_python_out=$(GEN_OUT) \
 	    --mypy_out=quiet:$(GEN_OUT) --mypy_grpc_out=quiet:$(GEN_OUT) $(PROTOS)
+
+gen-openapi: build/orca.binpb # a contract test holds it to what is committed
+	$(BIN)/python -m orca_server.services.openapi $< server/orca_server/pages/openapi.json
 
 build/orca.binpb: $(STAMP) $(PROTOS)
 	@mkdir -p build
@@ -44,7 +51,7 @@ build/orca.binpb: $(STAMP) $(PROTOS)
 check: $(STAMP) lint gen-check breaking ## Lint, types, layers, contract, migrations, generated code
 	$(BIN)/python -m pytest -q tests/contract
 
-.PHONY: lint gen-check breaking
+.PHONY: lint gen-check gen-python gen-openapi breaking
 lint: $(STAMP) build/orca.binpb
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,7 +62,7 @@ lint: $(STAMP) build/orca.binpb
 
 gen-check: $(STAMP) # generated code equals what is committed
 	rm -rf build/gen && mkdir -p build/gen
-	@$(MAKE) --no-print-directory gen GEN_OUT=build/gen
+	@$(MAKE) --no-print-directory gen-python GEN_OUT=build/gen
 	diff -r -x __pycache__ -x __init__.py build/gen/orca/v1 clients/python/orca/v1
 
 breaking: build/orca.binpb # the contract against the commit that closed the main job

@@ -41,6 +41,7 @@ from orca_server.runtime.upkeep import Upkeep
 from orca_server.services.agents import AgentServicer
 from orca_server.services.authentication import Authenticator
 from orca_server.services.context import ServerContext
+from orca_server.services.docs_site import DocsServicer
 from orca_server.services.events import EventsServicer
 from orca_server.services.interceptors import guarded_handlers
 from orca_server.services.registry import RegistryServicer
@@ -108,7 +109,7 @@ def services(context: ServerContext) -> Iterator[Service]:
     yield _service(workflow_service_pb2, "WorkflowService"), workflows
     yield _service(trust_service_pb2, "TrustService"), (trust,)
     yield _service(report_service_pb2, "ReportService"), (ReportServicer(context.db, now),)
-    yield _service(system_service_pb2, "SystemService"), (SystemServicer(context),)
+    yield _service(system_service_pb2, "SystemService"), (SystemServicer(context), DocsServicer())
 
 
 def jobs(context: ServerContext) -> Mapping[str, Job]:

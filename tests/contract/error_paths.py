@@ -12,7 +12,12 @@ from google.protobuf.message import Message
 from orca.v1 import agent_pb2, report_service_pb2, trust_service_pb2
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.search_pb2 import SearchAgentsRequest
-from orca.v1.system_service_pb2 import GetHealthRequest, GetStatusRequest
+from orca.v1.system_service_pb2 import (
+    GetDocsRequest,
+    GetHealthRequest,
+    GetOpenApiRequest,
+    GetStatusRequest,
+)
 from orca_server.domain.access import PUBLIC_SCOPE, ROLES, SCOPES
 from orca_server.services import error_catalog as catalog
 from orca_server.services.interceptors import scope_of
@@ -71,6 +76,8 @@ GOOD: dict[str, Make] = {
     "GetHealing": lambda f: report_service_pb2.GetHealingRequest(),
     "GetHealth": lambda f: GetHealthRequest(),
     "GetStatus": lambda f: GetStatusRequest(),
+    "GetOpenApi": lambda f: GetOpenApiRequest(),
+    "GetDocs": lambda f: GetDocsRequest(),
 }
 """A request to each method that nothing is wrong with."""
 
@@ -376,6 +383,9 @@ UNREACHABLE = {
 }
 
 
+PUBLIC = {label(method) for method in methods() if scope_of(method) == PUBLIC_SCOPE}
+
+
 def promised() -> set[tuple[str, str]]:
     """Every (method, `STATUS REASON`) of the catalogue."""
     return {
@@ -386,4 +396,4 @@ def promised() -> set[tuple[str, str]]:
 
 
 def _authentication(method: str) -> tuple[str, ...]:
-    return () if method == "SystemService.GetHealth" else catalog.AUTHENTICATION
+    return () if method in PUBLIC else catalog.AUTHENTICATION

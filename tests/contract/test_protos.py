@@ -50,9 +50,9 @@ def test_every_scope_is_asked_for_by_some_method(methods: list[Method]) -> None:
     assert known - {method.scope for method in methods} == set()
 
 
-def test_only_health_is_public(methods: list[Method]) -> None:
+def test_only_health_and_documents_are_public(methods: list[Method]) -> None:
     public = {m.label for m in methods if m.scope == access.PUBLIC_SCOPE}
-    assert public == {"SystemService.GetHealth"}
+    assert public == {f"SystemService.{name}" for name in ("GetHealth", "GetOpenApi", "GetDocs")}
 
 
 @pytest.mark.parametrize("role", access.ROLES)

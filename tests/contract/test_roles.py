@@ -68,8 +68,10 @@ ALLOWED = {
     "GetHealing": READ,
     "GetStatus": READ | {"adapter"},
     "GetHealth": set(ROLES),
+    "GetOpenApi": set(ROLES),
+    "GetDocs": set(ROLES),
 }
-PUBLIC = {"GetHealth"}
+PUBLIC = {"GetHealth", "GetOpenApi", "GetDocs"}
 
 
 def claims(**changes: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
 from google.protobuf.json_format import ParseError
 from google.protobuf.message_factory import GetMessageClass
@@ -95,6 +96,8 @@ class RestFuzzer:
     def _accepted(self, case: Case, answer: Answer, request: HttpRequest) -> None:
         self._tally.accept(f"REST {label(case.method)}")
         reply = GetMessageClass(case.method.output_type)()
+        if isinstance(reply, HttpBody):  # it is no JSON of a message
+            return
         try:
             json_format.Parse(answer.body, reply)
         except (ParseError, UnicodeDecodeError) as error:

@@ -274,4 +274,6 @@ MAKERS: dict[str, Maker] = {
     ),
     "GetHealth": lambda pool, dice: system_service_pb2.GetHealthRequest(),
     "GetStatus": lambda pool, dice: system_service_pb2.GetStatusRequest(),
+    "GetOpenApi": lambda pool, dice: system_service_pb2.GetOpenApiRequest(),
+    "GetDocs": lambda pool, dice: system_service_pb2.GetDocsRequest(),
 }

@@ -40,7 +40,7 @@ a tool of its workflows.
 refused (`TOKEN_MISSING`), and a server without it and without JWT_SECRET does not start. `orca up`
 sets `operator` and listens on 127.0.0.1 alone, so that curl works on a laptop; `orca status` then
 says `access: open`. A token that is sent is always looked at: a bad one is refused even there. Only
-GetHealth looks at none.
+the methods of scope `public` look at none.
 
 ## Tokens
 

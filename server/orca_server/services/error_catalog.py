@@ -171,7 +171,7 @@ AUTHENTICATION = (
     "UNAUTHENTICATED TOKEN_REVOKED",
     "PERMISSION_DENIED SCOPE_MISSING",
 )
-"""Every method except GetHealth."""
+"""Every method whose scope is not `public`."""
 EVERYWHERE = (
     "INVALID_ARGUMENT REQUEST_MALFORMED",
     "UNAVAILABLE DATABASE_UNAVAILABLE",
@@ -260,6 +260,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     "ReportService.GetHealing": (_FIELD,),
     "SystemService.GetHealth": ("UNAVAILABLE NOT_READY",),
     "SystemService.GetStatus": (),
+    "SystemService.GetOpenApi": (),
+    "SystemService.GetDocs": (),
 }  # fmt: skip
 """Service.Method -> what it answers besides AUTHENTICATION and EVERYWHERE."""
 
@@ -347,7 +349,7 @@ joined: `records[0,4,7-9].operations` stands for five records. If even that is t
 is left off, and the metadata says so: `violations` against `violations_shown`.
 """
 _BY_METHOD = (
-    "Besides these, every method except GetHealth answers "
+    "Besides these, every method with a scope other than `public` answers "
     + ", ".join(f"`{key.split()[1]}`" for key in AUTHENTICATION)
     + ", and every method "
     + ", ".join(f"`{key.split()[1]}`" for key in EVERYWHERE)

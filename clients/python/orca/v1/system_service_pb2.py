@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from orca.v1 import options_pb2 as orca_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1corca/v1/system_service.proto\x12\x07orca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15orca/v1/options.proto\"\x12\n\x10GetHealthRequest\"I\n\x06Health\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1e\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x0e.orca.v1.Check\"2\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x12\n\x10GetStatusRequest\"\xd4\x02\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x04 \x01(\t\x12\x16\n\x0e\x61nonymous_role\x18\x05 \x01(\t\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x1e\n\x06\x63hecks\x18\x07 \x03(\x0b\x32\x0e.orca.v1.Check\x12)\n\x08\x64\x61tabase\x18\x08 \x01(\x0b\x32\x17.orca.v1.DatabaseStatus\x12%\n\x06ingest\x18\t \x01(\x0b\x32\x15.orca.v1.IngestStatus\x12#\n\x05trust\x18\n \x01(\x0b\x32\x14.orca.v1.TrustStatus\x12)\n\x08registry\x18\x0b \x01(\x0b\x32\x17.orca.v1.RegistryStatus\"\xae\x01\n\x0e\x44\x61tabaseStatus\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\x05\x12\x1d\n\x15schema_version_needed\x18\x03 \x01(\x05\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\x05\x12\x1a\n\x12\x63onnections_in_use\x18\x05 \x01(\x05\x12\x1c\n\x14partition_days_ahead\x18\x06 \x01(\x01\"\xb5\x01\n\x0cIngestStatus\x12\x16\n\x0equeued_records\x18\x01 \x01(\x01\x12\x14\n\x0cqueued_bytes\x18\x02 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x01\x12\x12\n\nduplicates\x18\x04 \x01(\x01\x12\x0f\n\x07refused\x18\x05 \x01(\x01\x12\x0c\n\x04shed\x18\x06 \x01(\x01\x12\x32\n\x0elast_commit_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\x0bTrustStatus\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stale\x18\x02 \x01(\x08\x12\x18\n\x10interval_seconds\x18\x03 \x01(\x01\x12\x18\n\x10\x64uration_seconds\x18\x04 \x01(\x01\x12\x12\n\nlast_error\x18\x05 \x01(\t\"{\n\x0eRegistryStatus\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12-\n\tsynced_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07servers\x18\x05 \x01(\x05\x32\xd8\x01\n\rSystemService\x12`\n\tGetHealth\x12\x19.orca.v1.GetHealthRequest\x1a\x0f.orca.v1.Health\"\'\xea\xc7\x18\x06public\x82\xd3\xe4\x93\x02\x17\x12\x07/healthZ\x0c\x12\n/v1/health\x12\x65\n\tGetStatus\x12\x19.orca.v1.GetStatusRequest\x1a\x0f.orca.v1.Status\",\xea\xc7\x18\x0bsystem.read\x82\xd3\xe4\x93\x02\x17\x12\x07/statusZ\x0c\x12\n/v1/statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1corca/v1/system_service.proto\x12\x07orca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15orca/v1/options.proto\"\x12\n\x10GetHealthRequest\"I\n\x06Health\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1e\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x0e.orca.v1.Check\"2\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x12\n\x10GetStatusRequest\"\x13\n\x11GetOpenApiRequest\"\x10\n\x0eGetDocsRequest\"\xd4\x02\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x04 \x01(\t\x12\x16\n\x0e\x61nonymous_role\x18\x05 \x01(\t\x12\r\n\x05ready\x18\x06 \x01(\x08\x12\x1e\n\x06\x63hecks\x18\x07 \x03(\x0b\x32\x0e.orca.v1.Check\x12)\n\x08\x64\x61tabase\x18\x08 \x01(\x0b\x32\x17.orca.v1.DatabaseStatus\x12%\n\x06ingest\x18\t \x01(\x0b\x32\x15.orca.v1.IngestStatus\x12#\n\x05trust\x18\n \x01(\x0b\x32\x14.orca.v1.TrustStatus\x12)\n\x08registry\x18\x0b \x01(\x0b\x32\x17.orca.v1.RegistryStatus\"\xae\x01\n\x0e\x44\x61tabaseStatus\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x16\n\x0eschema_version\x18\x02 \x01(\x05\x12\x1d\n\x15schema_version_needed\x18\x03 \x01(\x05\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\x05\x12\x1a\n\x12\x63onnections_in_use\x18\x05 \x01(\x05\x12\x1c\n\x14partition_days_ahead\x18\x06 \x01(\x01\"\xb5\x01\n\x0cIngestStatus\x12\x16\n\x0equeued_records\x18\x01 \x01(\x01\x12\x14\n\x0cqueued_bytes\x18\x02 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x01\x12\x12\n\nduplicates\x18\x04 \x01(\x01\x12\x0f\n\x07refused\x18\x05 \x01(\x01\x12\x0c\n\x04shed\x18\x06 \x01(\x01\x12\x32\n\x0elast_commit_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\x0bTrustStatus\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05stale\x18\x02 \x01(\x08\x12\x18\n\x10interval_seconds\x18\x03 \x01(\x01\x12\x18\n\x10\x64uration_seconds\x18\x04 \x01(\x01\x12\x12\n\nlast_error\x18\x05 \x01(\t\"{\n\x0eRegistryStatus\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12-\n\tsynced_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07servers\x18\x05 \x01(\x05\x32\xac\x03\n\rSystemService\x12`\n\tGetHealth\x12\x19.orca.v1.GetHealthRequest\x1a\x0f.orca.v1.Health\"\'\xea\xc7\x18\x06public\x82\xd3\xe4\x93\x02\x17\x12\x07/healthZ\x0c\x12\n/v1/health\x12\x65\n\tGetStatus\x12\x19.orca.v1.GetStatusRequest\x1a\x0f.orca.v1.Status\",\xea\xc7\x18\x0bsystem.read\x82\xd3\xe4\x93\x02\x17\x12\x07/statusZ\x0c\x12\n/v1/status\x12s\n\nGetOpenApi\x12\x1a.orca.v1.GetOpenApiRequest\x1a\x14.google.api.HttpBody\"3\xea\xc7\x18\x06public\x82\xd3\xe4\x93\x02#\x12\r/openapi.jsonZ\x12\x12\x10/v1/openapi.json\x12]\n\x07GetDocs\x12\x17.orca.v1.GetDocsRequest\x1a\x14.google.api.HttpBody\"#\xea\xc7\x18\x06public\x82\xd3\xe4\x93\x02\x13\x12\x05/docsZ\n\x12\x08/v1/docsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,24 +39,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYSTEMSERVICE'].methods_by_name['GetHealth']._serialized_options = b'\352\307\030\006public\202\323\344\223\002\027\022\007/healthZ\014\022\n/v1/health'
   _globals['_SYSTEMSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_SYSTEMSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\352\307\030\013system.read\202\323\344\223\002\027\022\007/statusZ\014\022\n/v1/status'
-  _globals['_GETHEALTHREQUEST']._serialized_start=127
-  _globals['_GETHEALTHREQUEST']._serialized_end=145
-  _globals['_HEALTH']._serialized_start=147
-  _globals['_HEALTH']._serialized_end=220
-  _globals['_CHECK']._serialized_start=222
-  _globals['_CHECK']._serialized_end=272
-  _globals['_GETSTATUSREQUEST']._serialized_start=274
-  _globals['_GETSTATUSREQUEST']._serialized_end=292
-  _globals['_STATUS']._serialized_start=295
-  _globals['_STATUS']._serialized_end=635
-  _globals['_DATABASESTATUS']._serialized_start=638
-  _globals['_DATABASESTATUS']._serialized_end=812
-  _globals['_INGESTSTATUS']._serialized_start=815
-  _globals['_INGESTSTATUS']._serialized_end=996
-  _globals['_TRUSTSTATUS']._serialized_start=999
-  _globals['_TRUSTSTATUS']._serialized_end=1142
-  _globals['_REGISTRYSTATUS']._serialized_start=1144
-  _globals['_REGISTRYSTATUS']._serialized_end=1267
-  _globals['_SYSTEMSERVICE']._serialized_start=1270
-  _globals['_SYSTEMSERVICE']._serialized_end=1486
+  _globals['_SYSTEMSERVICE'].methods_by_name['GetOpenApi']._loaded_options = None
+  _globals['_SYSTEMSERVICE'].methods_by_name['GetOpenApi']._serialized_options = b'\352\307\030\006public\202\323\344\223\002#\022\r/openapi.jsonZ\022\022\020/v1/openapi.json'
+  _globals['_SYSTEMSERVICE'].methods_by_name['GetDocs']._loaded_options = None
+  _globals['_SYSTEMSERVICE'].methods_by_name['GetDocs']._serialized_options = b'\352\307\030\006public\202\323\344\223\002\023\022\005/docsZ\n\022\010/v1/docs'
+  _globals['_GETHEALTHREQUEST']._serialized_start=154
+  _globals['_GETHEALTHREQUEST']._serialized_end=172
+  _globals['_HEALTH']._serialized_start=174
+  _globals['_HEALTH']._serialized_end=247
+  _globals['_CHECK']._serialized_start=249
+  _globals['_CHECK']._serialized_end=299
+  _globals['_GETSTATUSREQUEST']._serialized_start=301
+  _globals['_GETSTATUSREQUEST']._serialized_end=319
+  _globals['_GETOPENAPIREQUEST']._serialized_start=321
+  _globals['_GETOPENAPIREQUEST']._serialized_end=340
+  _globals['_GETDOCSREQUEST']._serialized_start=342
+  _globals['_GETDOCSREQUEST']._serialized_end=358
+  _globals['_STATUS']._serialized_start=361
+  _globals['_STATUS']._serialized_end=701
+  _globals['_DATABASESTATUS']._serialized_start=704
+  _globals['_DATABASESTATUS']._serialized_end=878
+  _globals['_INGESTSTATUS']._serialized_start=881
+  _globals['_INGESTSTATUS']._serialized_end=1062
+  _globals['_TRUSTSTATUS']._serialized_start=1065
+  _globals['_TRUSTSTATUS']._serialized_end=1208
+  _globals['_REGISTRYSTATUS']._serialized_start=1210
+  _globals['_REGISTRYSTATUS']._serialized_end=1333
+  _globals['_SYSTEMSERVICE']._serialized_start=1336
+  _globals['_SYSTEMSERVICE']._serialized_end=1764
 # @@protoc_insertion_point(module_scope)

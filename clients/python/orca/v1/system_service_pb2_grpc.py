@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from orca.v1 import system_service_pb2 as orca_dot_v1_dot_system__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,8 +27,8 @@ if _version_not_supported:
 
 
 class SystemServiceStub:
-    """Health and status of the server that answers. Both methods answer while the database
-    is down.
+    """Health and status of the server that answers, and the documents of its REST interface. All
+    methods answer while the database is down.
     """
 
     def __init__(self, channel):
@@ -46,11 +47,21 @@ class SystemServiceStub:
                 request_serializer=orca_dot_v1_dot_system__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=orca_dot_v1_dot_system__service__pb2.Status.FromString,
                 _registered_method=True)
+        self.GetOpenApi = channel.unary_unary(
+                '/orca.v1.SystemService/GetOpenApi',
+                request_serializer=orca_dot_v1_dot_system__service__pb2.GetOpenApiRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.GetDocs = channel.unary_unary(
+                '/orca.v1.SystemService/GetDocs',
+                request_serializer=orca_dot_v1_dot_system__service__pb2.GetDocsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer:
-    """Health and status of the server that answers. Both methods answer while the database
-    is down.
+    """Health and status of the server that answers, and the documents of its REST interface. All
+    methods answer while the database is down.
     """
 
     def GetHealth(self, request, context):
@@ -75,6 +86,27 @@ class SystemServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOpenApi(self, request, context):
+        """Returns the OpenAPI 3.1 document of all that is served over REST, as JSON. It holds nothing
+        but the contract, so a browser may load it without a token. Idempotent. Callers: anyone,
+        without a token.
+
+        Errors: none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDocs(self, request, context):
+        """Returns a page, HTML, on which people read the OpenAPI document. It loads nothing from other
+        hosts. Idempotent. Callers: anyone, without a token.
+
+        Errors: none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -88,6 +120,16 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     request_deserializer=orca_dot_v1_dot_system__service__pb2.GetStatusRequest.FromString,
                     response_serializer=orca_dot_v1_dot_system__service__pb2.Status.SerializeToString,
             ),
+            'GetOpenApi': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOpenApi,
+                    request_deserializer=orca_dot_v1_dot_system__service__pb2.GetOpenApiRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetDocs': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDocs,
+                    request_deserializer=orca_dot_v1_dot_system__service__pb2.GetDocsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'orca.v1.SystemService', rpc_method_handlers)
@@ -97,8 +139,8 @@ def add_SystemServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SystemService:
-    """Health and status of the server that answers. Both methods answer while the database
-    is down.
+    """Health and status of the server that answers, and the documents of its REST interface. All
+    methods answer while the database is down.
     """
 
     @staticmethod
@@ -145,6 +187,60 @@ class SystemService:
             '/orca.v1.SystemService/GetStatus',
             orca_dot_v1_dot_system__service__pb2.GetStatusRequest.SerializeToString,
             orca_dot_v1_dot_system__service__pb2.Status.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOpenApi(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.SystemService/GetOpenApi',
+            orca_dot_v1_dot_system__service__pb2.GetOpenApiRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDocs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.SystemService/GetDocs',
+            orca_dot_v1_dot_system__service__pb2.GetDocsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

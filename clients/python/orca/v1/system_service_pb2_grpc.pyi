@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from orca.v1 import system_service_pb2 as _system_service_pb2
 import abc as _abc_1
@@ -27,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SystemServiceStub:
-    """Health and status of the server that answers. Both methods answer while the database
-    is down.
+    """Health and status of the server that answers, and the documents of its REST interface. All
+    methods answer while the database is down.
     """
 
     @_typing.overload
@@ -49,11 +50,24 @@ class SystemServiceStub:
 
     Errors: besides `UNAUTHENTICATED` and `PERMISSION_DENIED`, none.
     """
+    GetOpenApi: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.GetOpenApiRequest, _httpbody_pb2.HttpBody]
+    """Returns the OpenAPI 3.1 document of all that is served over REST, as JSON. It holds nothing
+    but the contract, so a browser may load it without a token. Idempotent. Callers: anyone,
+    without a token.
+
+    Errors: none.
+    """
+    GetDocs: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.GetDocsRequest, _httpbody_pb2.HttpBody]
+    """Returns a page, HTML, on which people read the OpenAPI document. It loads nothing from other
+    hosts. Idempotent. Callers: anyone, without a token.
+
+    Errors: none.
+    """
 
 @_typing.type_check_only
 class SystemServiceAsyncStub(SystemServiceStub):
-    """Health and status of the server that answers. Both methods answer while the database
-    is down.
+    """Health and status of the server that answers, and the documents of its REST interface. All
+    methods answer while the database is down.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -71,10 +85,23 @@ class SystemServiceAsyncStub(SystemServiceStub):
 
     Errors: besides `UNAUTHENTICATED` and `PERMISSION_DENIED`, none.
     """
+    GetOpenApi: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetOpenApiRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Returns the OpenAPI 3.1 document of all that is served over REST, as JSON. It holds nothing
+    but the contract, so a browser may load it without a token. Idempotent. Callers: anyone,
+    without a token.
+
+    Errors: none.
+    """
+    GetDocs: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetDocsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Returns a page, HTML, on which people read the OpenAPI document. It loads nothing from other
+    hosts. Idempotent. Callers: anyone, without a token.
+
+    Errors: none.
+    """
 
 class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Health and status of the server that answers. Both methods answer while the database
-    is down.
+    """Health and status of the server that answers, and the documents of its REST interface. All
+    methods answer while the database is down.
     """
 
     @_abc_1.abstractmethod
@@ -101,6 +128,31 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
         Callers: viewers.
 
         Errors: besides `UNAUTHENTICATED` and `PERMISSION_DENIED`, none.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOpenApi(
+        self,
+        request: _system_service_pb2.GetOpenApiRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Returns the OpenAPI 3.1 document of all that is served over REST, as JSON. It holds nothing
+        but the contract, so a browser may load it without a token. Idempotent. Callers: anyone,
+        without a token.
+
+        Errors: none.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDocs(
+        self,
+        request: _system_service_pb2.GetDocsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Returns a page, HTML, on which people read the OpenAPI document. It loads nothing from other
+        hosts. Idempotent. Callers: anyone, without a token.
+
+        Errors: none.
         """
 
 def add_SystemServiceServicer_to_server(servicer: SystemServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
