@@ -24,7 +24,7 @@ GUIDE = Path(os.environ.get("ORCA_SHARED", ROOT.parent / "shared")) / "operation
 FENCE = re.compile(r"```(?:bash|sql)\n(.*?)```", re.DOTALL)
 INLINE = re.compile(r"`((?:pnpm|docker|curl) [^`]*)`")
 CELL = re.compile(r"(?<!\\)\|")
-LATER = {"compose", "reports", "violations", "a note"}
+LATER = {"compose", "violations", "a note"}
 JQ = shutil.which("jq") is not None
 
 # What a line must print, as a pattern; lines that print nothing stand here with "".
@@ -57,6 +57,9 @@ PRINTS = {
     'echo "JWT_SECRET=$NEW_JWT_SECRET" >> .env': "",
     'echo "HMAC_SECRET=$NEW_HMAC_SECRET" >> .env': "",
     "curl http://localhost:3000/trust": r'"components":',
+    "curl -X POST http://localhost:3000/reports/export": "",
+    "curl http://localhost:3000/reports/healing": r'"kind": *"unowned"',
+    "curl http://localhost:3000/reports/executive-summary": r'"moved_by":',
 }
 OWN_TEST = {"orca serve"}
 """Lines that do not end by themselves."""

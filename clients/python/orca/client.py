@@ -12,6 +12,7 @@ from orca.credentials import TokenSource, find_token
 from orca.errors import ConfigurationError
 from orca.events import Events
 from orca.registry import Registry
+from orca.reports import Reports
 from orca.runs import Runs
 from orca.system import System
 from orca.telemetry import Telemetry
@@ -33,6 +34,7 @@ class Client:
         runs: What those events come to.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
+        reports: The state of the fleet for people.
         system: The server's own health and status.
     """
 
@@ -47,6 +49,7 @@ class Client:
         self.runs = Runs(calls)
         self.registry = Registry(calls)
         self.trust = Trust(calls)
+        self.reports = Reports(calls)
         self.system = System(calls)
 
     async def __aenter__(self) -> Self:

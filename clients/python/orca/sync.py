@@ -105,6 +105,7 @@ class SyncClient:
         runs: What those events come to.
         registry: Registries of MCP servers.
         trust: How far the fleet may be trusted.
+        reports: The state of the fleet for people.
         system: The server's own health and status.
     """
 
@@ -123,6 +124,7 @@ class SyncClient:
         self.runs = SyncPart(self._client.runs, self._loop)
         self.registry = SyncPart(self._client.registry, self._loop)
         self.trust = SyncPart(self._client.trust, self._loop)
+        self.reports = SyncPart(self._client.reports, self._loop)
         self.system = SyncPart(self._client.system, self._loop)
 
     def __enter__(self) -> Self:

@@ -210,12 +210,12 @@ _WORKFLOW_ADVICE = {
     Kind.FAILING: _Advice(
         "A step of it fails, or what it needs does not answer.",
         "Read the error of its last run, mend it, and run it again.",
-        "orca events list {name}",
+        "orca runs list {name}",
     ),
     Kind.STALE: _Advice(
         "Its schedule is off, it hangs, or its adapter does not report.",
         "See whether it still starts; pause it if it rests on purpose.",
-        "orca events list {name}",
+        "orca runs list {name}",
     ),
     Kind.UNOWNED: _Advice(
         "It was registered without an owner.",

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -250,7 +251,16 @@ def to_json(summary: pb.ExecutiveSummary) -> str:
     found = MessageToDict(
         summary, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_whole(found), indent=2, ensure_ascii=False) + "\n"
+
+
+def _whole(value: Any) -> Any:
+    """Numbers without a fraction as REST prints them: 5, not 5.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list) else value
 
 
 def to_csv(summary: pb.ExecutiveSummary) -> str:

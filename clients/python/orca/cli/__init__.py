@@ -8,6 +8,7 @@ import typer
 from orca.cli.agents import agents_app
 from orca.cli.events import events_app
 from orca.cli.registry import registry_app
+from orca.cli.reports import reports_app
 from orca.cli.runs import runs_app
 from orca.cli.search import search
 from orca.cli.status import status
@@ -20,6 +21,7 @@ __all__ = [
     "events_app",
     "mount",
     "registry_app",
+    "reports_app",
     "runs_app",
     "telemetry_app",
     "trust_app",
@@ -34,6 +36,7 @@ def mount(app: typer.Typer) -> None:
     app.add_typer(agents_app, name="agents")
     app.add_typer(events_app, name="events")
     app.add_typer(registry_app, name="registry")
+    app.add_typer(reports_app, name="reports")
     app.add_typer(runs_app, name="runs")
     app.add_typer(telemetry_app, name="telemetry")
     app.add_typer(trust_app, name="trust")
