@@ -25,6 +25,7 @@ from orca.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from orca_server.runtime import search_index, tick
 from orca_server.services import error_catalog as catalog
 from orca_server.services import interceptors
+from tests import replies
 from tests.contract import stages
 from tests.contract.error_paths import ROWS, UNREACHABLE, Row, promised
 from tests.contract.stages import REGISTRY, Fleet, Stage
@@ -214,7 +215,9 @@ def over_rest(row: Row, stage: Stage, request: Message) -> Answer:
         mark = "&" if "?" in sent.target else "?"
         sent = replace(sent, target=f"{sent.target}{mark}surprise=1")
     sent = replace(sent, headers=(*sent.headers, *row.metadata()))
-    return asyncio.run(_ask(stage.rest_port, sent.data))
+    answer = asyncio.run(_ask(stage.rest_port, sent.data))
+    assert replies.faults(sent.verb, sent.target, answer) == []
+    return answer
 
 
 async def _ask(port: int, data: bytes) -> Answer:

@@ -10,6 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, status_pb2
 
 from orca_server.services import error_catalog as catalog
+from tests import replies
 from tests.fuzz import rest
 from tests.fuzz.http import Answer, ClosedError, Connection
 from tests.fuzz.pool import Pool
@@ -18,6 +19,7 @@ from tests.fuzz.rest import UUID, HttpRequest
 from tests.fuzz.tally import EVERY_REASON, GATEWAY, Tally, documented
 
 SPOILED = 0.2
+HELD_BYTES = 20_000
 OTHER_CODES = (413, 415, 431)
 """HTTP codes that say more than the status does."""
 
@@ -96,6 +98,7 @@ class RestFuzzer:
     def _accepted(self, case: Case, answer: Answer, request: HttpRequest) -> None:
         self._tally.accept(f"REST {label(case.method)}")
         reply = GetMessageClass(case.method.output_type)()
+        self._hold_to_document(case, answer, request)
         if isinstance(reply, HttpBody):  # it is no JSON of a message
             return
         try:
@@ -106,6 +109,12 @@ class RestFuzzer:
                 self._tally.fault(f"REST {label(case.method)}: not its reply", about)
             return
         self._pool.learn(case.method.name, case.request, reply)
+
+    def _hold_to_document(self, case: Case, answer: Answer, request: HttpRequest) -> None:
+        """Whether the reply is what the OpenAPI document says; the long ones would take long."""
+        if len(answer.body) <= HELD_BYTES:
+            for fault in replies.faults(request.verb, request.target, answer):
+                self._tally.fault(f"REST {label(case.method)}: not in openapi.json", fault)
 
     def _refused(self, name: str, answer: Answer, known: set[str], about: object) -> None:
         """Checks the form of an error: `{code, message, details}` under the right HTTP code."""

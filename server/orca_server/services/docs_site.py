@@ -53,5 +53,6 @@ def policy(page: str) -> str:
         allowed[kind] += f" 'sha256-{digest}'"
     return (
         f"default-src 'none'; script-src{allowed['script']}; style-src{allowed['style']}; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
