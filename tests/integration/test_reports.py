@@ -172,6 +172,14 @@ async def test_every_count_has_its_rows(
     for path, count in counts:
         assert await rows_behind(path, agents_stub, workflows_stub) == count, path
     assert await rows_behind(summary.compliance.evidence, agents_stub, workflows_stub) == 1
+    figures = [
+        (row[1], row[4], float(row[3]))
+        for row in csv.reader(io.StringIO(await export(reports_stub, "csv")))
+        if row[0] == "Figures" and row[1].startswith(("agents", "workflows"))
+    ]
+    assert len(figures) == 13
+    for name, path, count in figures:
+        assert await rows_behind(path, agents_stub, workflows_stub) == count, name
 
 
 async def test_what_moved_trust_adds_up(

@@ -29,6 +29,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
 _PART_COLUMNS = ("component", "score", "weight", "contribution")
 _COST_COLUMNS = ("US dollars", "input tokens", "output tokens")
+_BANDS = {
+    "excellent": "trust_level>=0.85",
+    "good": "trust_level>=0.7%20AND%20trust_level<0.85",
+    "moderate": "trust_level>=0.5%20AND%20trust_level<0.7",
+    "critical": "trust_level<0.5",
+}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet compute a text."""
 
@@ -120,12 +126,16 @@ def _figures(summary: pb.ExecutiveSummary) -> Iterator[Row]:
     yield Row(("agents idle", fleet.idle), "/agents?filter=trust_state=IDLE")
     yield Row(("agents silent", fleet.silent.total), fleet.silent.evidence)
     yield Row(("agents unmeasured", fleet.unmeasured.total), fleet.unmeasured.evidence)
-    for name in ("excellent", "good", "moderate", "critical"):
-        yield Row((f"agents in band {name}", getattr(fleet.bands, name)), fleet.evidence)
+    for name, levels in _BANDS.items():
+        path = f"/agents?filter={levels}"
+        yield Row((f"agents in band {name}", getattr(fleet.bands, name)), path)
     fresh = summary.freshness
     yield Row(("sync freshness, %", _optional(fresh, "sync_freshness_pct")), fresh.evidence)
-    for name in ("fresh", "stale", "unmeasured", "paused"):
-        yield Row((f"workflows {name}", getattr(fresh.workflows, name)), fresh.evidence)
+    for name in ("fresh", "stale", "unmeasured"):
+        path = f"/workflows?filter=freshness={name.upper()}%20AND%20state!=PAUSED"
+        yield Row((f"workflows {name}", getattr(fresh.workflows, name)), path)
+    paused = fresh.workflows.paused
+    yield Row(("workflows paused", paused), "/workflows?filter=state=PAUSED")
     comply = summary.compliance
     yield Row(("compliance, %", _optional(comply, "compliance_sla_pct")), comply.evidence)
     yield Row(("operations", comply.operations), fleet.evidence)
@@ -295,6 +305,7 @@ _STYLE = (
     "overflow-wrap:anywhere}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
     "code{font-size:.85em;color:#57606a}@media print{body{margin:0}}"
 )
+_NUMBERS = ' class="n"'
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -313,9 +324,12 @@ def to_html(summary: pb.ExecutiveSummary) -> str:
 
 
 def _table(section: Section) -> str:
-    head = "".join(f'<th scope="col">{html.escape(each)}</th>' for each in section.columns)
+    columns = zip(*(row.cells for row in section.rows), strict=True)
+    kinds = [_NUMBERS if any(map(_is_number, column)) else "" for column in columns]
+    titles = zip(kinds, section.columns, strict=True)
+    head = "".join(f'<th scope="col"{kind}>{html.escape(each)}</th>' for kind, each in titles)
     body = "".join(
-        f"<tr>{''.join(map(_td, row.cells))}"
+        f"<tr>{''.join(map(_td, kinds, row.cells))}"
         f"<td><code>{html.escape(row.evidence)}</code></td></tr>\n"
         for row in section.rows
     )
@@ -325,8 +339,11 @@ def _table(section: Section) -> str:
     )
 
 
-def _td(cell: Cell) -> str:
-    kind = "" if isinstance(cell, str) else ' class="n"'
+def _is_number(cell: Cell) -> bool:
+    return cell is not None and not isinstance(cell, str)
+
+
+def _td(kind: str, cell: Cell) -> str:
     return f"<td{kind}>{html.escape(_text(cell))}</td>"
 
 
