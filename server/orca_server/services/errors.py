@@ -14,8 +14,8 @@ from orca_server.domain import errors
 from orca_server.domain.errors import FieldViolation
 
 DOMAIN = "orca"
-LARGEST_STATUS = 7_000
-"""Bytes of a status that every client takes, with room for other metadata."""
+LARGEST_STATUS = 7_500
+"""Bytes of a status in the trailer that every client takes, with room for other metadata."""
 LONGEST_FIELD = 4_000
 LONGEST_MESSAGE = 400
 """Characters; the message travels twice, once with each byte outside of ASCII as three."""
@@ -50,7 +50,7 @@ def to_status(error: errors.OrcaError) -> status_pb2.Status:
 
 
 def _size(status: status_pb2.Status) -> int:
-    encoded: int = status.ByteSize()
+    encoded: int = 4 * -(-status.ByteSize() // 3)  # a gateway passes the details on as base64
     return encoded + 3 * len(status.message.encode())
 
 
