@@ -21,7 +21,10 @@ def mount(app: typer.Typer) -> None:
 
 
 def migrate() -> None:
-    """Apply the migrations that are missing; repeatable, also by several at once."""
+    """Apply the migrations that are missing; repeatable, also by several at once.
+
+    Example: orca db migrate
+    """
     from orca_server.store import migrate as runner
 
     url = load_settings_or_stack().database_url.get_secret_value()
@@ -33,7 +36,10 @@ def migrate() -> None:
 
 
 def status() -> None:
-    """Say which migrations are applied, and which are missing (then the exit code is 1)."""
+    """Say which migrations are applied, and which are missing (then the exit code is 1).
+
+    Example: orca db status
+    """
     from orca_server.store import migrate as runner
 
     url = load_settings_or_stack().database_url.get_secret_value()

@@ -31,6 +31,7 @@ def doctor(
 
     Settings, access, ports, disk, database, gateway, server, ticks and the fleet. Nothing has to
     run, and nothing is changed. Ends with 1 if a check fails, else with 0, also with warnings.
+
     Example: orca doctor --output json
     """
     from orca_server.doctor.examination import examine

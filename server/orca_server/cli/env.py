@@ -17,6 +17,8 @@ def env() -> None:
 
     Its own psql, pg_dump and pg_restore come first on PATH, since an older pg_dump refuses the
     server. No key that signs tokens is printed.
+
+    Example: eval "$(orca env)"
     """
     from orca_server.local import connection
 

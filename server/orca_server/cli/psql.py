@@ -19,12 +19,18 @@ def mount(app: typer.Typer) -> None:
 
 
 def psql(arguments: Arguments = None) -> None:
-    """Open the local database with psql; arguments are psql's."""
+    """Open the local database with psql; arguments are psql's.
+
+    Example: orca psql -c 'SELECT count(*) FROM agents'
+    """
     _become("psql", arguments or [])
 
 
 def pg_dump(arguments: Arguments = None) -> None:
-    """Dump the local database; arguments are pg_dump's."""
+    """Dump the local database; arguments are pg_dump's.
+
+    Example: orca pg_dump --schema-only > schema.sql
+    """
     _become("pg_dump", arguments or [])
 
 

@@ -41,7 +41,9 @@ async def seed(
 
     Agents and workflows are made up and labelled `sample: "true"`. They go through the server, and
     a second run changes nothing. --remove works on the database itself, as the API never deletes
-    what has reported; what is not labelled is never touched. Example: orca db seed
+    what has reported; what is not labelled is never touched.
+
+    Example: orca db seed
     """
     if remove:
         await _remove(session)

@@ -16,7 +16,10 @@ def mount(app: typer.Typer) -> None:
 
 
 def serve() -> None:
-    """Serve gRPC and metrics; settings come from the environment and .env."""
+    """Serve gRPC and metrics; settings come from the environment and .env.
+
+    Example: orca serve
+    """
     settings = load_settings()
 
     import uvloop

@@ -91,7 +91,10 @@ def create(
     ] = None,
     subject: Annotated[str, typer.Option(help="Whose it is, for the audit log.")] = "",
 ) -> None:
-    """Create a token and print it: it is not stored and cannot be shown again."""
+    """Create a token and print it: it is not stored and cannot be shown again.
+
+    Example: orca tokens create --role viewer --ttl 30d --subject dashboards
+    """
     if agent and role != "adapter":
         raise typer.BadParameter(
             "bounds the role adapter alone; others act on every agent", param_hint="'--agent'"
@@ -132,7 +135,10 @@ def list_tokens(
         Output, typer.Option("--output", "-o", help="Form of the result.")
     ] = Output.TABLE,
 ) -> None:
-    """List the tokens, newest first; the tokens themselves are not kept."""
+    """List the tokens, newest first; the tokens themselves are not kept.
+
+    Example: orca tokens list --output csv
+    """
     found = _on_database(load_settings_or_stack(), lambda c: store.list_tokens(c, DEFAULT_TENANT))
     rows = [
         (
@@ -153,7 +159,10 @@ def list_tokens(
 def revoke(
     token_id: Annotated[UUID, typer.Argument(metavar="ID", parser=_token_id)],
 ) -> None:
-    """Revoke a token; servers refuse it within 5 seconds."""
+    """Revoke a token; servers refuse it within 5 seconds.
+
+    Example: orca tokens revoke 01980f3e-7a52-7000-8000-5c1d2b3a4e5f
+    """
     found = _on_database(
         load_settings_or_stack(), lambda c: store.revoke_token(c, DEFAULT_TENANT, token_id)
     )

@@ -24,6 +24,8 @@ def up() -> None:
 
     Settings: ORCA_REST_PORT (3000), ORCA_GRPC_PORT (50051), ORCA_DB_PORT (54329), ORCA_DATA_DIR,
     ORCA_DB_DIR, ORCA_ALLOWED_HOSTS, and all those of `orca serve`.
+
+    Example: orca up
     """
     from orca_server.local import settings as local
 

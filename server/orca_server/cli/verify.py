@@ -38,7 +38,9 @@ def verify(
     """Check trust against the rows it was made of: records, hours, agents, fleet.
 
     Needs the database, no server, and may run while servers write. Ends with 0 if every number
-    agrees, with 1 if one does not. Example: orca trust verify --output json
+    agrees, with 1 if one does not.
+
+    Example: orca trust verify --output json
     """
     settings, printer = load_settings_or_stack(), Printer(output)
     try:
