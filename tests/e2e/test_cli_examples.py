@@ -26,6 +26,7 @@ from orca_server.cli import app
 from orca_server.domain.access import DEFAULT_TENANT
 from tests.e2e.test_up import ROOT, Up, running
 from tests.servers import free_port
+from tests.terminal import Terminal
 
 EXAMPLE = re.compile(r"^\s*Example: (.+)$", re.MULTILINE)
 REGISTRY = ROOT / "tests" / "data" / "registry"
@@ -58,6 +59,8 @@ AFTER = {
 }
 UNTIL_CTRL_C = {"serve": "serving", "up": "Ctrl-C stops it"}
 """Commands that run until Ctrl-C, and what they say once they run."""
+ON_A_TERMINAL = {"top": "records/s"}
+"""Commands that draw until q, and what they draw."""
 
 
 def _commands(group: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -132,11 +135,12 @@ def test_help_is_whole_sentences_with_an_example(name: str) -> None:
 
 
 def test_what_the_tables_name_is_a_command() -> None:
-    assert {*BEFORE, *AFTER, *UNTIL_CTRL_C} <= set(HELP)
+    assert {*BEFORE, *AFTER, *UNTIL_CTRL_C, *ON_A_TERMINAL} <= set(HELP)
 
 
 @pytest.mark.parametrize(
-    ("name", "example"), [each for each in EXAMPLES if each[0] not in UNTIL_CTRL_C]
+    ("name", "example"),
+    [each for each in EXAMPLES if each[0] not in UNTIL_CTRL_C | ON_A_TERMINAL],
 )
 def test_an_example_works_as_it_is_printed(name: str, example: str, stack: Up) -> None:
     done = _type(stack, name, example)
@@ -167,3 +171,14 @@ def test_what_runs_until_ctrl_c_starts_and_ends(name: str, example: str, stack: 
         said += process.communicate(timeout=90)[0]
     assert process.returncode == 0, said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "example"), [each for each in EXAMPLES if each[0] in ON_A_TERMINAL]
+)
+def test_what_draws_on_a_terminal_ends_with_q(name: str, example: str, stack: Up) -> None:
+    command = ["bash", "-c", _script(name, f"exec {example}")]
+    with Terminal(command, stack.environment, stack.folder) as terminal:
+        terminal.read_until(ON_A_TERMINAL[name])
+        terminal.press("q")
+        assert terminal.end() == 0

@@ -55,7 +55,7 @@ def test_help_is_whole_sentences_with_an_example(name: str, callback: object) ->
 
 def test_all_the_commands_are_there() -> None:
     expected = {
-        "orca status", "orca probe", "orca registry sync", "orca registry import",
+        "orca status", "orca top", "orca probe", "orca registry sync", "orca registry import",
         "orca agents list", "orca agents get", "orca agents enrol", "orca agents suspend",
         "orca agents resume", "orca agents retire", "orca events send", "orca events list",
         "orca runs list", "orca runs get", "orca telemetry import",

@@ -13,6 +13,7 @@ from orca.cli.runs import runs_app
 from orca.cli.search import search
 from orca.cli.status import status
 from orca.cli.telemetry import telemetry_app
+from orca.cli.top import top
 from orca.cli.trust import trust_app
 from orca.cli.workflows import workflows_app
 
@@ -33,6 +34,7 @@ def mount(app: typer.Typer) -> None:
     """Adds the client's commands to the app."""
     app.command("search")(search)
     app.command("status")(status)
+    app.command("top")(top)
     app.add_typer(agents_app, name="agents")
     app.add_typer(events_app, name="events")
     app.add_typer(registry_app, name="registry")
