@@ -4,8 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-import termios
-import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -38,9 +36,9 @@ async def top(
     Example: orca top --every 5
     """
     out = session.printer.out
-    if not (out.is_terminal and sys.stdin.isatty()):
+    if os.name != "posix" or not (out.is_terminal and sys.stdin.isatty()):
         raise ConfigurationError(
-            "orca top draws on a terminal, and this is none: use `orca trust show`, "
+            "orca top draws on a POSIX terminal, and this is none: use `orca trust show`, "
             "`orca workflows list` and `orca status`, each with --watch SECONDS.",
             reason="TERMINAL_NEEDED",
         )
@@ -84,6 +82,9 @@ async def _look(client: Client, timeout: float | None, before: Look | None = Non
 @contextmanager
 def _keys(ended: asyncio.Event) -> Iterator[None]:
     """Has q and Ctrl-C set the event; the terminal is left as it was."""
+    import termios  # only POSIX has it, and the other commands need none
+    import tty
+
     descriptor = sys.stdin.fileno()
     loop = asyncio.get_running_loop()
     kept = termios.tcgetattr(descriptor)
