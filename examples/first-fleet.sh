@@ -64,7 +64,7 @@ for series in "$data"/anomaly/realKnownCause/*.csv "$data"/anomaly/realAWSCloudw
     import=("$bin/orca" telemetry import "$file" --agent "$agent" --map latency_ms=value)
     if [ "$number" = 2 ]; then
         printf '$ orca telemetry import %s --agent %s …   (killed in the middle)\n' "$(basename "$file")" "$agent"
-        "${import[@]}" --batch-size 5 > "$work/killed.log" 2>&1 &
+        "${import[@]}" --batch-size 1 > "$work/killed.log" 2>&1 &
         pid=$!
         while kill -0 "$pid" 2> /dev/null && [ "$(rows_of "$agent")" -lt 50 ]; do sleep 0.02; done
         kill -9 "$pid" 2> /dev/null || true

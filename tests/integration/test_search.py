@@ -154,10 +154,10 @@ async def test_the_catalogue_is_searched_only_when_asked_for(
     ).encode()
     await agents_stub.ImportAgents(imported)
     await embedded(sql, 1)
-    assert await names(agents_stub, "find routes") == []
-    (entry,) = await hits(agents_stub, "find routes", show_catalog=True)
+    assert await names(agents_stub, "find routes", show_catalog=False) == []
+    (entry,) = await hits(agents_stub, "find routes")
     await agents_stub.EnrolAgent(pb.EnrolAgentRequest(id=entry.agent.id))
-    assert await names(agents_stub, "find routes") == ["io.example/maps"]
+    assert await names(agents_stub, "find routes", show_catalog=False) == ["io.example/maps"]
 
 
 async def test_wrong_requests_are_refused(agents_stub: AgentServiceStub) -> None:

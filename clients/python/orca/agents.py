@@ -72,7 +72,7 @@ class Agents:
         query: str,
         *,
         filter: str = "",
-        show_catalog: bool = False,
+        show_catalog: bool = True,
         page_size: int = 0,
         timeout: float | None = None,
     ) -> Sequence[search_pb2.SearchHit]:
@@ -81,7 +81,7 @@ class Agents:
         Args:
             query: What is looked for, in words.
             filter: Only these agents: AIP-160, such as `type = "mcp"`.
-            show_catalog: Also those that are only in the catalogue.
+            show_catalog: Whether those that are only in the catalogue are found, too.
             page_size: At most so many, 100 at most; 0: ten.
             timeout: Of the call.
         """

@@ -48,7 +48,7 @@ class SearchServicer:
         _check(request.query)
         limit = read_page_size(request.page_size, default=FEW_HITS, most=MOST_HITS)
         condition = filtering.parse(request.filter, AGENTS.fields)
-        catalog = request.show_catalog
+        catalog = request.show_catalog if request.HasField("show_catalog") else True
         tenant_id = current_caller().tenant_id
         query = Query(tenant_id, condition, "" if catalog else WITHOUT_CATALOG)
         found = await self._index.search(query, request.query, catalog=catalog, limit=limit)

@@ -21,8 +21,8 @@ async def search(
     filter: Annotated[
         str, typer.Option("--filter", metavar="EXPR", help='Only these, such as: type = "mcp".')
     ] = "",
-    catalog: Annotated[
-        bool, typer.Option("--catalog", help="Also find what is only in the catalogue.")
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="Leave out what is only in the catalogue.")
     ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="At most so many.")] = 10,
 ) -> None:
@@ -33,13 +33,13 @@ async def search(
     hits = await session.client.agents.search(
         " ".join(query),
         filter=filter,
-        show_catalog=catalog,
+        show_catalog=not fleet,
         page_size=limit,
         timeout=session.timeout,
     )
     session.printer.show({"hits": [plain(hit) for hit in hits]}, _rows(hits))
     if session.printer.is_table and not hits:
-        session.printer.note("No agent was found; --catalog also looks into the catalogue.")
+        session.printer.note("No agent was found.")
 
 
 def _rows(hits: Sequence[SearchHit]) -> Table:

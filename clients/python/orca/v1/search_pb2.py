@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from orca.v1 import agent_pb2 as orca_dot_v1_dot_agent__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14orca/v1/search.proto\x12\x07orca.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x13orca/v1/agent.proto\"\x88\x01\n\tSearchHit\x12\x1d\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x0e.orca.v1.Agent\x12\r\n\x05score\x18\x02 \x01(\x01\x12%\n\x07matches\x18\x03 \x03(\x0b\x32\x14.orca.v1.SearchMatch\x12\x17\n\nsimilarity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_similarity\":\n\x0bSearchMatch\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05words\x18\x02 \x03(\t\x12\r\n\x05tools\x18\x03 \x03(\t\"u\n\x13SearchAgentsRequest\x12\x13\n\x05query\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x66ilter\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cshow_catalog\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"8\n\x14SearchAgentsResponse\x12 \n\x04hits\x18\x01 \x03(\x0b\x32\x12.orca.v1.SearchHitb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14orca/v1/search.proto\x12\x07orca.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x13orca/v1/agent.proto\"\x88\x01\n\tSearchHit\x12\x1d\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x0e.orca.v1.Agent\x12\r\n\x05score\x18\x02 \x01(\x01\x12%\n\x07matches\x18\x03 \x03(\x0b\x32\x14.orca.v1.SearchMatch\x12\x17\n\nsimilarity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_similarity\":\n\x0bSearchMatch\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05words\x18\x02 \x03(\t\x12\r\n\x05tools\x18\x03 \x03(\t\"\x8b\x01\n\x13SearchAgentsRequest\x12\x13\n\x05query\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x66ilter\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1f\n\x0cshow_catalog\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x0f\n\r_show_catalog\"8\n\x14SearchAgentsResponse\x12 \n\x04hits\x18\x01 \x03(\x0b\x32\x12.orca.v1.SearchHitb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,8 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHHIT']._serialized_end=224
   _globals['_SEARCHMATCH']._serialized_start=226
   _globals['_SEARCHMATCH']._serialized_end=284
-  _globals['_SEARCHAGENTSREQUEST']._serialized_start=286
-  _globals['_SEARCHAGENTSREQUEST']._serialized_end=403
-  _globals['_SEARCHAGENTSRESPONSE']._serialized_start=405
-  _globals['_SEARCHAGENTSRESPONSE']._serialized_end=461
+  _globals['_SEARCHAGENTSREQUEST']._serialized_start=287
+  _globals['_SEARCHAGENTSREQUEST']._serialized_end=426
+  _globals['_SEARCHAGENTSRESPONSE']._serialized_start=428
+  _globals['_SEARCHAGENTSRESPONSE']._serialized_end=484
 # @@protoc_insertion_point(module_scope)

@@ -120,20 +120,22 @@ class SearchAgentsRequest(_message.Message):
     that; a negative one is `INVALID_ARGUMENT`. There is no next page: say more instead.
     """
     show_catalog: _builtins.bool
-    """Also finds what is only in the catalogue."""
+    """Whether what is only in the catalogue is found, too. Default true."""
     def __init__(
         self,
         *,
         query: _builtins.str = ...,
         filter: _builtins.str = ...,
         page_size: _builtins.int = ...,
-        show_catalog: _builtins.bool = ...,
+        show_catalog: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_show_catalog", b"_show_catalog", "show_catalog", b"show_catalog"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "query", b"query", "show_catalog", b"show_catalog"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_show_catalog", b"_show_catalog", "filter", b"filter", "page_size", b"page_size", "query", b"query", "show_catalog", b"show_catalog"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__show_catalog: _TypeAlias = _typing.Literal["show_catalog"]  # noqa: Y015
+    _WhichOneofArgType__show_catalog: _TypeAlias = _typing.Literal["_show_catalog", b"_show_catalog"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__show_catalog) -> _WhichOneofReturnType__show_catalog | None: ...
 
 Global___SearchAgentsRequest: _TypeAlias = SearchAgentsRequest  # noqa: Y015
 
