@@ -22,7 +22,7 @@ from orca.v1.trust_service_pb2 import RefreshTrustRequest
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
 from orca.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from orca_server.domain.access import DEFAULT_TENANT
-from orca_server.domain.reports import PERIODS, Thresholds
+from orca_server.domain.reports import HISTORY, Thresholds
 from orca_server.store import reports as store
 from orca_server.store.queries import QUERIES
 from tests.counting import CountingConnection
@@ -212,6 +212,11 @@ async def test_what_moved_trust_adds_up(
     assert sizes == sorted(sizes, reverse=True)
     assert day.since.ToDatetime() == summary.as_of.ToDatetime() - timedelta(days=1)
     assert not week.HasField("before_ppb"), "the newest score before that is none"
+    told = [(point.at.ToDatetime(), point.trust_ppb) for point in summary.trust.history]
+    instant = summary.as_of.ToDatetime()
+    past = [(instant - timedelta(hours=h), 750_000_001) for h in range(48, 0, -3)]
+    assert told[-16:-1] == past[1:], "another tick may have reached the first of them"
+    assert told[-1] == (instant, summary.trust.trust_ppb)
 
 
 async def test_documents_of_one_instant_differ_in_their_creation_alone(
@@ -240,6 +245,7 @@ async def test_names_are_text_in_every_format(
     assert "'=cmd()" in owners
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "@"))]
     page = await export(reports_stub, "html")
+    assert page.count("<svg") == 4
     assert "mcp/new&lt;b&gt;|x|" in page
     assert "<b>" not in page
     assert not [word for word in ("http://", "https://", "<script", "src=") if word in page]
@@ -287,7 +293,7 @@ async def statements(sql: Any) -> list[int]:
     counts = []
     async with sql.transaction(isolation="repeatable_read", readonly=True):
         for read in (
-            lambda tx: store.summary_rows(tx, DEFAULT_TENANT, list(PERIODS.values()), 10),
+            lambda tx: store.summary_rows(tx, DEFAULT_TENANT, HISTORY, 10),
             lambda tx: store.finding_rows(tx, DEFAULT_TENANT, Thresholds(), 100),
         ):
             counting: Any = CountingConnection(sql)

@@ -5,8 +5,9 @@ import io
 import random
 import shlex
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from xml.etree import ElementTree
 
 import pytest
 import typer
@@ -19,6 +20,7 @@ from orca_server.domain import reports
 from orca_server.domain.fleet_trust import COMPONENTS
 from orca_server.domain.reports import AgentFacts, Kind, ScorePoint, Severity, WorkflowFacts
 from orca_server.services import report_documents
+from orca_server.services.report_charts import charts
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AGENT = AgentFacts(
@@ -118,6 +120,9 @@ def test_every_proposed_command_exists_and_takes_any_name(name: str) -> None:
 def summary(name: str) -> pb.ExecutiveSummary:
     """A summary with an agent of that name, owned by that name."""
     made = pb.ExecutiveSummary()
+    made.as_of.FromDatetime(AT)
+    made.costs.cost_usd = 2
+    made.costs.owners.add(owner=name, agents=1, cost_usd=2, evidence="/agents")
     made.fleet.silent.total = 1
     made.fleet.silent.agents.add(type="mcp", name=name, owner=name, evidence="/agents/1")
     return made
@@ -132,6 +137,47 @@ def test_a_name_is_one_cell_in_every_document(name: str) -> None:
     assert {len(row) for row in rows} == {5}
     page = report_documents.to_html(made)
     assert page.count("<") == report_documents.to_html(plain).count("<")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "</text></svg><script>alert(1)</script>",
+        '" onload="alert(1)',
+        "<image href='//host/x'/>",
+        "&lt;b&gt;",
+        "]]><!--",
+        "x" * 200 + "<i>",
+    ],
+)
+def test_a_name_is_text_in_a_chart(name: str) -> None:
+    (chart,) = charts(summary(name))
+    drawing = ElementTree.fromstring(chart.svg)  # noqa: S314 - our own, of known size
+    allowed = {"svg", "defs", "title", "desc", "text", "rect"}
+    assert {each.tag for each in drawing.iter()} == allowed
+    assert name in {each.text for each in drawing.iter() if each.tag in ("text", "title")}
+    assert not [key for each in drawing.iter() for key in each.attrib if key.startswith("on")]
+
+
+def test_charts_say_in_words_what_they_show() -> None:
+    made = summary("ops")
+    made.trust.trust_score = 0.5
+    made.fleet.agents = made.freshness.workflows.fresh = 3
+    for hours, score in ((6, 0.0), (3, 0.72), (0, 0.5)):
+        point = made.trust.history.add(trust_score=score)
+        point.at.FromDatetime(AT - timedelta(hours=hours))
+    found = list(charts(made))
+    assert len(found) == 5
+    for chart in found:
+        drawing = ElementTree.fromstring(chart.svg)  # noqa: S314
+        words = [drawing.findtext(tag) for tag in ("title", "desc")]
+        assert words == [chart.title, chart.text]
+        named = {drawing.get(f"aria-{each}") for each in ("labelledby", "describedby")}
+        assert named <= {each.get("id") for each in drawing}
+    assert found[0].text.startswith("From 0.0000 at 2026-03-01 06:00 UTC to 0.5000")
+    assert "highest 0.7200" in found[0].text
+    assert "axis" not in found[0].text
+    assert report_documents.to_html(made) == report_documents.to_html(made)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", " =1"])

@@ -15,6 +15,8 @@ from orca_server.domain.numbers import PPB
 
 PERIODS: Mapping[str, timedelta] = {"day": timedelta(days=1), "week": timedelta(weeks=1)}
 """What a score is compared with: itself so long before."""
+HISTORY = tuple(timedelta(hours=hours) for hours in range(168, 0, -3))
+"""How long before now a week's history looks, the longest first; the periods are among them."""
 
 
 @dataclass(frozen=True, slots=True)

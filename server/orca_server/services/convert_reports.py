@@ -98,7 +98,17 @@ def _trust(rows: SummaryRows, tick: dict[str, Any], trust: trust_pb.Trust) -> pb
     for period, age in PERIODS.items():
         since = rows.trust["as_of"] - age
         report.changes.append(_change(period, since, rows, now))
+    for row in sorted(rows.before.values(), key=lambda each: each["at"]):
+        _add_point(report, row["at"], row["trust_ppb"])
+    _add_point(report, rows.trust["as_of"], rows.trust["trust_ppb"])
     return report
+
+
+def _add_point(report: pb.TrustReport, at: datetime, trust_ppb: int | None) -> None:
+    """Adds to the history what was measured."""
+    if trust_ppb is not None:
+        point = report.history.add(trust_score=trust_ppb / PPB, trust_ppb=trust_ppb)
+        point.at.FromDatetime(at)
 
 
 def _point(trust_ppb: int | None, tick: dict[str, Any]) -> ScorePoint | None:

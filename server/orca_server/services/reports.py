@@ -11,7 +11,7 @@ from grpc.aio import ServicerContext
 from orca.v1 import report_pb2 as pb
 from orca.v1 import report_service_pb2 as service_pb
 from orca_server.domain.errors import FieldViolation, invalid_fields
-from orca_server.domain.reports import PERIODS, Thresholds
+from orca_server.domain.reports import HISTORY, Thresholds
 from orca_server.services import report_documents
 from orca_server.services.authentication import current_caller
 from orca_server.services.convert_reports import healing_to_proto, summary_to_proto
@@ -40,7 +40,7 @@ class ReportServicer:
     ) -> pb.ExecutiveSummary:
         """The state of the fleet."""
         tenant_id = current_caller().tenant_id
-        rows = await store.read_summary(self._db, tenant_id, list(PERIODS.values()), SHOWN)
+        rows = await store.read_summary(self._db, tenant_id, HISTORY, SHOWN)
         summary = pb.ExecutiveSummary() if rows is None else summary_to_proto(rows)
         summary.created_at.FromDatetime(self._clock())
         return summary

@@ -233,6 +233,7 @@ class TrustReport(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     WORST_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     trust_score: _builtins.float
     """Score, 0 to 1. Absent while nothing was ever measured."""
     trust_ppb: _builtins.int
@@ -257,6 +258,12 @@ class TrustReport(_message.Message):
     def worst(self) -> _containers.RepeatedCompositeFieldContainer[_trust_pb2.WorstAgent]:
         """The ten agents with the lowest trust, lowest first."""
 
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastScore]:
+        """The score every three hours of the week before `as_of`, oldest first, the last at `as_of`;
+        instants by which none was recorded are left out.
+        """
+
     def __init__(
         self,
         *,
@@ -268,10 +275,11 @@ class TrustReport(_message.Message):
         changes: _abc.Iterable[Global___TrustChange] | None = ...,
         worst: _abc.Iterable[_trust_pb2.WorstAgent] | None = ...,
         evidence: _builtins.str = ...,
+        history: _abc.Iterable[Global___PastScore] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "components", b"components", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "band", b"band", "capped_by", b"capped_by", "changes", b"changes", "components", b"components", "evidence", b"evidence", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "worst", b"worst"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "band", b"band", "capped_by", b"capped_by", "changes", b"changes", "components", b"components", "evidence", b"evidence", "history", b"history", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "worst", b"worst"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__trust_ppb: _TypeAlias = _typing.Literal["trust_ppb"]  # noqa: Y015
     _WhichOneofArgType__trust_ppb: _TypeAlias = _typing.Literal["_trust_ppb", b"_trust_ppb"]  # noqa: Y015
@@ -283,6 +291,38 @@ class TrustReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trust_score) -> _WhichOneofReturnType__trust_score | None: ...
 
 Global___TrustReport: _TypeAlias = TrustReport  # noqa: Y015
+
+@_typing.final
+class PastScore(_message.Message):
+    """The score at an instant: the newest that was recorded by then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    TRUST_SCORE_FIELD_NUMBER: _builtins.int
+    TRUST_PPB_FIELD_NUMBER: _builtins.int
+    trust_score: _builtins.float
+    """The score, 0 to 1."""
+    trust_ppb: _builtins.int
+    """The same in parts per billion."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """The instant."""
+
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        trust_score: _builtins.float = ...,
+        trust_ppb: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastScore: _TypeAlias = PastScore  # noqa: Y015
 
 @_typing.final
 class TrustChange(_message.Message):
