@@ -1,10 +1,9 @@
 """`orca doctor`: what is wrong here, why, and what mends it."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Group
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orca.cli.output import Output, Printer, table
+from orca_server.cli.watching import OutputForm, Watch, show
 from orca_server.doctor.findings import Finding, Section, Status, sections, worst
 
 STYLES = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIPPED: "dim"}
@@ -22,11 +22,7 @@ def mount(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="Form of the result.")
-    ] = Output.TABLE,
-) -> None:
+def doctor(output: OutputForm = Output.TABLE, watch: Watch = None) -> None:
     """Look at all that the product needs, and say what is wrong and which command mends it.
 
     Settings, access, ports, disk, database, gateway, server, ticks and the fleet. Nothing has to
@@ -34,16 +30,17 @@ def doctor(
 
     Example: orca doctor --output json
     """
+    show(_examine, output, watch)
+
+
+def _examine(printer: Printer) -> bool:
     from orca_server.doctor.examination import examine
     from orca_server.doctor.situation import look
 
     findings = asyncio.run(examine(look()))
     found = sections(findings)
-    Printer(output).show(
-        _document(findings, found), _checks(findings), _advice(findings), _sections(found)
-    )
-    if worst(each.status for each in findings) is Status.FAIL:
-        sys.exit(1)
+    printer.show(_document(findings, found), _checks(findings), _advice(findings), _sections(found))
+    return worst(each.status for each in findings) is not Status.FAIL
 
 
 def _document(findings: Sequence[Finding], found: Sequence[Section]) -> dict[str, Any]:

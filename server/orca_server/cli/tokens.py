@@ -13,6 +13,7 @@ import typer
 
 from orca.cli.output import Output, Printer, table
 from orca_server.cli.settings import load_settings_or_stack
+from orca_server.cli.watching import OutputForm, Watch, show
 from orca_server.domain.access import DEFAULT_TENANT, ROLES
 from orca_server.domain.errors import Unavailable
 from orca_server.services.authentication import IssuedToken, issue
@@ -130,16 +131,17 @@ async def _remember(connection: Connection, *, issued: IssuedToken) -> None:
     )
 
 
-def list_tokens(
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="Form of the result.")
-    ] = Output.TABLE,
-) -> None:
+def list_tokens(output: OutputForm = Output.TABLE, watch: Watch = None) -> None:
     """List the tokens, newest first; the tokens themselves are not kept.
 
     Example: orca tokens list --output csv
     """
-    found = _on_database(load_settings_or_stack(), lambda c: store.list_tokens(c, DEFAULT_TENANT))
+    settings = load_settings_or_stack()
+    show(partial(_show_tokens, settings), output, watch)
+
+
+def _show_tokens(settings: Settings, printer: Printer) -> bool:
+    found = asyncio.run(_connected(settings, lambda c: store.list_tokens(c, DEFAULT_TENANT)))
     rows = [
         (
             str(each.id),
@@ -153,7 +155,8 @@ def list_tokens(
     ]
     document = {"tokens": [dict(zip(COLUMNS, row, strict=True)) for row in rows]}
     people = [(*row[:3], ", ".join(row[3]) or "all", *row[4:]) for row in rows]
-    Printer(output).show(document, table(COLUMNS, people))
+    printer.show(document, table(COLUMNS, people))
+    return True
 
 
 def revoke(
@@ -177,17 +180,18 @@ def _state(token: store.Token) -> str:
     return "expired" if token.expires_at <= datetime.now(UTC) else "valid"
 
 
-def _on_database(settings: Settings, work: Callable[[Connection], Awaitable[_Found]]) -> _Found:
-    async def run() -> _Found:
-        db = Database(settings.database_url.get_secret_value(), size=1, name="orca-tokens")
-        try:
-            async with db.connection() as connection:
-                return await work(connection)
-        finally:
-            await db.close()
-
+async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[_Found]]) -> _Found:
+    db = Database(settings.database_url.get_secret_value(), size=1, name="orca-tokens")
     try:
-        return asyncio.run(run())
+        async with db.connection() as connection:
+            return await work(connection)
+    finally:
+        await db.close()
+
+
+def _on_database(settings: Settings, work: Callable[[Connection], Awaitable[_Found]]) -> _Found:
+    try:
+        return asyncio.run(_connected(settings, work))
     except Unavailable as error:
         _fail(error.message)
 

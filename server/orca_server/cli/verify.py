@@ -1,9 +1,9 @@
 """`orca trust verify`: computes trust anew from the rows and compares, straight on the database."""
 
 import asyncio
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,8 +13,8 @@ from rich.table import Table
 from orca.cli.output import Output, Printer, table
 from orca.cli.progress import progress
 from orca_server.cli.settings import load_settings_or_stack
+from orca_server.cli.watching import OutputForm, Watch, show
 from orca_server.domain.access import DEFAULT_TENANT
-from orca_server.domain.errors import Unavailable
 from orca_server.runtime import verification
 from orca_server.runtime.verification import Verification
 from orca_server.settings import Settings
@@ -30,10 +30,9 @@ def mount(app: typer.Typer) -> None:
 
 
 def verify(
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="Form of the result.")
-    ] = Output.TABLE,
+    output: OutputForm = Output.TABLE,
     tenant: Annotated[UUID, typer.Option(help="Whose trust.")] = DEFAULT_TENANT,
+    watch: Watch = None,
 ) -> None:
     """Check trust against the rows it was made of: records, hours, agents, fleet.
 
@@ -42,15 +41,14 @@ def verify(
 
     Example: orca trust verify --output json
     """
-    settings, printer = load_settings_or_stack(), Printer(output)
-    try:
-        found = asyncio.run(_verify(settings, tenant, printer))
-    except Unavailable as error:
-        typer.echo(f"orca: {error.message}", err=True)
-        sys.exit(1)
+    settings = load_settings_or_stack()
+    show(partial(_show, settings, tenant), output, watch)
+
+
+def _show(settings: Settings, tenant: UUID, printer: Printer) -> bool:
+    found = asyncio.run(_verify(settings, tenant, printer))
     printer.show(_document(found), _checks(found), *_differences(found), _verdict(found))
-    if found.differences:
-        sys.exit(1)
+    return not found.differences
 
 
 async def _verify(settings: Settings, tenant: UUID, printer: Printer) -> Verification:

@@ -20,7 +20,7 @@ _BY_REASON = {
     "TOKEN_NEEDS_TLS": "Use an https:// address, or --insecure where the network is trusted.",
     "SCOPE_MISSING": "Ask for a token with a role that has this scope.",
     "ADDRESS_INVALID": "For example: --address localhost:50051",
-    "AGENT_NOT_FOUND": "`orca agents list --catalog` shows what there is.",
+    "AGENT_NOT_FOUND": "`orca search NAME` finds it by a part of its name, or by what it does.",
     "AGENT_AMBIGUOUS": "`orca agents list --catalog --output json` shows types and ids.",
     "AGENT_IN_CATALOG": "`orca agents enrol` makes it part of the fleet.",
     "AGENT_NOT_IN_CATALOG": "`orca agents resume` brings it back.",

@@ -184,7 +184,7 @@ def _run(work: Callable[[Session], Awaitable[None]], options: _Options) -> None:
         report(error, printer, options.address or "")
         raise typer.Exit(EXIT_FAILED) from error
     except BrokenPipeError:
-        _silence_stdout()
+        silence_stdout()
         raise typer.Exit(0) from None  # whoever read has read enough
     except KeyboardInterrupt:
         if options.watch is not None:
@@ -220,7 +220,7 @@ async def _repeat(
         await asyncio.sleep(seconds)
 
 
-def _silence_stdout() -> None:
+def silence_stdout() -> None:
     """Keeps the interpreter from complaining about the closed pipe when it ends."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
