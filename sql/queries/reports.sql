@@ -84,22 +84,39 @@ INNER JOIN workflows ON workflows.tenant_id = stale.tenant_id AND workflows.id =
 ORDER BY workflows.id;
 
 -- name: list_agent_findings
--- Active agents that are silent, failing, degraded or unowned: of each kind the first, critical
--- ones before others, then by id; with how many there are. $1: tenant; $2: most rows of each
--- kind; $3: fewest operations that prove a failure; $4: share of errors above which an agent fails,
--- parts per billion; $5: health below which it is degraded, parts per billion.
--- Index: none, agents and agent_trust are read once per tenant.
+-- Active agents that are silent, unreachable, failing, degraded or unowned: of each kind the first,
+-- critical ones before others, then by id; with how many there are. $1: tenant; $2: most rows of
+-- each kind; $3: fewest operations that prove a failure; $4: share of errors above which an agent
+-- fails, parts per billion; $5: health below which it is degraded, parts per billion.
+-- A probe that reached nobody is an operation that failed: so the newest record is looked up, by the
+-- millisecond in its key, of those alone whose newest hours have errors and whose newest record
+-- is an operation. Index: telemetry_pkey; agents and agent_trust are read once per tenant.
 WITH fleet AS (
     SELECT
         agents.id, agents.type, agents.name, agents.owner, agents.source, agents.criticality,
         agents.heartbeat_interval_seconds, agent_trust.operations, agent_trust.errors,
         agent_trust.health_ppb, agent_trust.counted_level_ppb, agent_trust.latency_us,
-        agent_trust.latency_operations, agent_trust.last_seen_at,
+        agent_trust.latency_operations, agent_trust.last_seen_at, probe.state AS probe_state,
         agent_trust.state = 'silent' AS silent,
+        coalesce(probe.state IN ('unreachable', 'not-mcp'), false) AS unreachable,
         agent_trust.operations >= $3::bigint
         AND agent_trust.errors * 1000000000::numeric > agent_trust.operations * $4::numeric AS failing
     FROM agent_trust
     INNER JOIN agents ON agents.tenant_id = agent_trust.tenant_id AND agents.id = agent_trust.agent_id
+    CROSS JOIN LATERAL (
+        SELECT floor(extract(EPOCH FROM agent_trust.last_seen_at) * 1000)::bigint AS last
+    ) AS millisecond
+    LEFT JOIN LATERAL (
+        SELECT telemetry.attributes::jsonb ->> 'probe.state' AS state
+        FROM telemetry
+        WHERE
+            telemetry.tenant_id = $1
+            AND telemetry.agent_id = agent_trust.agent_id
+            AND telemetry.key >= rpad(lpad(to_hex(millisecond.last), 12, '0'), 32, '0')::uuid
+            AND telemetry.key < rpad(lpad(to_hex(millisecond.last + 1), 12, '0'), 32, '0')::uuid
+        ORDER BY telemetry.key DESC
+        LIMIT 1
+    ) AS probe ON agent_trust.recent_errors > 0 AND agent_trust.last_operation_at = agent_trust.last_seen_at
     WHERE agent_trust.tenant_id = $1 AND agent_trust.in_fleet AND agents.state = 'ACTIVE'
 ),
 
@@ -115,8 +132,13 @@ ranked AS (
     CROSS JOIN LATERAL (
         VALUES
         ('silent', fleet.silent),
-        ('failing', fleet.failing AND NOT fleet.silent),
-        ('degraded', coalesce(fleet.health_ppb < $5::integer, false) AND NOT fleet.failing AND NOT fleet.silent),
+        ('unreachable', fleet.unreachable AND NOT fleet.silent),
+        ('failing', fleet.failing AND NOT fleet.unreachable AND NOT fleet.silent),
+        (
+            'degraded',
+            coalesce(fleet.health_ppb < $5::integer, false)
+            AND NOT (fleet.failing OR fleet.unreachable OR fleet.silent)
+        ),
         ('unowned', fleet.owner = '')
     ) AS kinds (kind, found)
     WHERE kinds.found
@@ -124,7 +146,7 @@ ranked AS (
 
 SELECT
     kind, id, type, name, owner, source, criticality, heartbeat_interval_seconds, operations, errors,
-    health_ppb, counted_level_ppb, latency_us, latency_operations, last_seen_at, total
+    health_ppb, counted_level_ppb, latency_us, latency_operations, last_seen_at, probe_state, total
 FROM ranked
 WHERE place <= $2
 ORDER BY kind, place;

@@ -112,7 +112,7 @@ async def test_an_empty_fleet_has_a_summary(
     assert not any(each.HasField("change_ppb") for each in summary.trust.changes)
     healing = await reports_stub.GetHealing(pb.GetHealingRequest())
     assert {each.kind: each.total for each in healing.totals} == dict.fromkeys(
-        ("silent", "failing", "stale", "degraded", "unowned"), 0
+        ("silent", "unreachable", "failing", "stale", "degraded", "unowned"), 0
     )
 
 
@@ -286,6 +286,44 @@ async def test_findings(reports_stub: ReportServiceStub, fleet: dict[str, str]) 
     assert one.totals == healing.totals
     negative = reports_stub.GetHealing(pb.GetHealingRequest(page_size=-1))
     assert await wrong_fields(negative) == [("page_size", "OUT_OF_RANGE")]
+
+
+async def probe(stub: AgentServiceStub, agent_id: str, state: str, ago: timedelta) -> None:
+    """Records what a probe found."""
+    failed = state in ("unreachable", "not-mcp")
+    record = telemetry_pb2.TelemetryRecord(
+        agent_id=agent_id, id="probe", operations=1, errors=int(failed)
+    )
+    record.observed_at.FromDatetime(datetime.now(UTC) - ago)
+    record.attributes.update({"probe.state": state})
+    await stub.RecordTelemetry(agents_pb.RecordTelemetryRequest(records=[record]))
+
+
+async def test_an_agent_is_unreachable_while_its_newest_probe_found_nobody(
+    reports_stub: ReportServiceStub, agents_stub: AgentServiceStub, trust_stub: TrustServiceStub
+) -> None:
+    ids = {
+        name: (await create(agents_stub, name, owner="ops")).id
+        for name in ("down", "strange", "back", "works")
+    }
+    for name, before, now in (
+        ("down", "speaks-mcp", "unreachable"),
+        ("strange", "unreachable", "not-mcp"),
+        ("back", "unreachable", "speaks-mcp"),
+        ("works", "speaks-mcp", "speaks-mcp"),
+    ):
+        await probe(agents_stub, ids[name], before, 2 * HOUR)
+        await probe(agents_stub, ids[name], now, HOUR)
+    await trust_stub.RefreshTrust(RefreshTrustRequest())
+    healing = await reports_stub.GetHealing(pb.GetHealingRequest())
+    found = {each.entity_id: each for each in healing.findings if each.kind == "unreachable"}
+    assert set(found) == {ids["down"], ids["strange"]}
+    assert found[ids["strange"]].figures.endswith(": not-mcp")
+    await observe(agents_stub, ids["down"], ago=HOUR / 2, operations=1)
+    await trust_stub.RefreshTrust(RefreshTrustRequest())
+    healing = await reports_stub.GetHealing(pb.GetHealingRequest())
+    still = [each.entity_id for each in healing.findings if each.kind == "unreachable"]
+    assert still == [ids["strange"]]
 
 
 async def statements(sql: Any) -> list[int]:

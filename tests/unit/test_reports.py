@@ -38,7 +38,7 @@ AGENT = AgentFacts(
     last_seen_at=AT,
 )
 WORKFLOW = WorkflowFacts(UUID(int=2), "n8n", "nightly", 3, None, AT)
-AGENT_KINDS = (Kind.SILENT, Kind.FAILING, Kind.DEGRADED, Kind.UNOWNED)
+AGENT_KINDS = (Kind.SILENT, Kind.UNREACHABLE, Kind.FAILING, Kind.DEGRADED, Kind.UNOWNED)
 WORKFLOW_KINDS = (Kind.FAILING, Kind.STALE, Kind.UNOWNED)
 
 PARTS = st.dictionaries(st.sampled_from(COMPONENTS), st.integers(0, 250_000_000))
@@ -81,6 +81,8 @@ def test_an_agent_that_matters_is_more_severe() -> None:
 def test_figures_are_those_it_was_found_by() -> None:
     silent = reports.diagnose_agent(Kind.SILENT, replace(AGENT, heartbeat_seconds=60))
     assert silent.figures == "last report 2026-03-01 12:00:00Z; it declares a heartbeat of 60 s"
+    gone = reports.diagnose_agent(Kind.UNREACHABLE, replace(AGENT, probe_state="not-mcp"))
+    assert gone.figures == "newest probe 2026-03-01 12:00:00Z: not-mcp"
     failing = reports.diagnose_agent(Kind.FAILING, AGENT)
     assert failing.figures.startswith("6 of 100 operations failed, health 0.5000")
     stale = reports.diagnose_workflow(Kind.STALE, WORKFLOW)

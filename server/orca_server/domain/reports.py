@@ -55,6 +55,7 @@ class Kind(StrEnum):
     """What is wrong."""
 
     SILENT = "silent"
+    UNREACHABLE = "unreachable"
     FAILING = "failing"
     STALE = "stale"
     DEGRADED = "degraded"
@@ -102,6 +103,7 @@ class AgentFacts:
         health_ppb: Its health; None while unmeasured.
         latency_us: Mean latency in its window; None if not reported.
         last_seen_at: When it last reported; None if never.
+        probe_state: What the probe found that its newest record is of; None if it is of none.
     """
 
     id: UUID
@@ -116,6 +118,7 @@ class AgentFacts:
     health_ppb: int | None
     latency_us: int | None
     last_seen_at: datetime | None
+    probe_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,11 @@ _AGENT_ADVICE = {
         "Start it again; retire it if it is gone for good.",
         "orca agents get {name}",
     ),
+    Kind.UNREACHABLE: _Advice(
+        "It does not run, its address or command changed, or the network is in between.",
+        "Start it, or correct its url or command; the next probe shows whether it answers.",
+        "orca agents get {name}",
+    ),
     Kind.FAILING: _Advice(
         "A dependency of it fails, or a new version of it is broken.",
         "Suspend it until its errors are understood; orca agents resume brings it back.",
@@ -227,6 +235,7 @@ _WORKFLOW_ADVICE = {
 }
 _SEVERITIES = {
     Kind.SILENT: Severity.HIGH,
+    Kind.UNREACHABLE: Severity.HIGH,
     Kind.FAILING: Severity.HIGH,
     Kind.STALE: Severity.HIGH,
     Kind.DEGRADED: Severity.MEDIUM,
@@ -265,6 +274,8 @@ def _agent_figures(kind: Kind, agent: AgentFacts) -> str:
             beat = agent.heartbeat_seconds
             told = f"; it declares a heartbeat of {beat} s" if beat else ""
             return f"last report {_at(agent.last_seen_at)}{told}"
+        case Kind.UNREACHABLE:
+            return f"newest probe {_at(agent.last_seen_at)}: {agent.probe_state}"
         case Kind.UNOWNED:
             return "no owner"
     parts = [f"{agent.errors} of {agent.operations} operations failed"]

@@ -238,6 +238,7 @@ def _agent_facts(row: Record) -> AgentFacts:
         health_ppb=row["health_ppb"],
         latency_us=row["latency_us"] // measured if measured else None,
         last_seen_at=row["last_seen_at"],
+        probe_state=row["probe_state"],
     )
 
 

@@ -850,7 +850,8 @@ class Finding(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     AUTOMATIC_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """`silent`: an agent is past its deadline. `failing`: more than 5 % of an agent's operations (20 or
+    """`silent`: an agent is past its deadline. `unreachable`: an agent's newest record is of a probe
+    that found no MCP server (`probe.state` `unreachable` or `not-mcp`). `failing`: more than 5 % of an agent's operations (20 or
     more) fail, or a workflow's last finished run failed. `stale`: a workflow did not succeed
     in time, for another reason. `degraded`: an agent works, and its health is below 0.75.
     `unowned`: nobody is told who looks after it.
