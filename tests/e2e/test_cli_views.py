@@ -145,6 +145,19 @@ def test_watch_waits_for_a_server_that_is_away() -> None:
     assert process.returncode == 0
 
 
+def test_watch_repeats_what_needs_no_server_though_all_of_it_fails() -> None:
+    with _started("doctor", "--watch", "0.1", "-o", "csv", address="localhost:1") as process:
+        assert process.stdout is not None
+        seen: list[str] = []
+        while sum(line.startswith("settings") for line in seen) < 2:
+            seen.append(process.stdout.readline())
+            assert seen[-1]
+        assert sum(line.startswith("check,") for line in seen) == 1
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
 def test_only_what_reads_can_be_watched() -> None:
     result = _orca("agents", "retire", "x", "--watch", "1", address="localhost:1")
     assert result.returncode == 2

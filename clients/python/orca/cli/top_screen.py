@@ -1,6 +1,6 @@
 """What `orca top` draws: one look at the fleet, as a screen of so many lines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from orca.v1.workflow_pb2 import Workflow
 
 _COMPONENTS = ("agent_uptime", "policy_adherence", "sync_freshness", "risk_exposure")
 _STYLES = {"excellent": "green", "good": "green", "moderate": "yellow", "critical": "bold red"}
+_STATES = {"silent": "bold red", "idle": "dim", "failed": "bold red", "cancelled": "yellow"}
 _FIXED_LINES = 14
 """Lines of a screen that are always there: head, components, headings, what stands between."""
 _AT_LEAST = 3
@@ -116,8 +117,8 @@ def _worst(trust: Trust, shown: int) -> Table | Text:
     rows = [
         (
             _short(f"{agent.type}/{agent.name}"),
-            ratio(agent.trust_level),
-            word(TrustState.Name, agent.trust_state, "TRUST_STATE_"),
+            _coloured(ratio(agent.trust_level), _style_of(agent.trust_level)),
+            _coloured(word(TrustState.Name, agent.trust_state, "TRUST_STATE_"), _STATES),
         )
         for agent in trust.worst[:shown]
     ]
@@ -135,13 +136,24 @@ def _stale(stale: Sequence[Workflow], shown: int, trust: Trust) -> Table | Text:
         (
             _short(f"{each.provider}/{each.name}"),
             instant(each, "last_success_at"),
-            each.last_outcome or None,
+            _coloured(each.last_outcome, _STATES),
             _short(each.owner) or None,
         )
         for each in stale[:shown]
     ]
     heading = f"{number(max(counts.stale, float(len(stale))))} stale"
     return table((heading, "last success", "outcome", "owner"), rows)
+
+
+def _style_of(trust_level: float) -> str:
+    """As the band of the level."""
+    return "green" if trust_level >= 0.7 else "yellow" if trust_level >= 0.5 else "bold red"
+
+
+def _coloured(told: str | None, style: str | Mapping[str, str]) -> Text | None:
+    if not told:
+        return None
+    return Text(told, style=style if isinstance(style, str) else style.get(told, ""))
 
 
 def _short(name: str, longest: int = 40) -> str:
