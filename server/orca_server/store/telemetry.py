@@ -22,13 +22,15 @@ async def store_rows(
 
 
 async def store_row(connection: Connection, tenant_id: UUID, row: Row) -> bool:
-    """Stores one row, if nothing about it is out of the ordinary: for callers that are few.
+    """Stores one row without violations, if nothing else about it is out of the ordinary.
+
+    For callers that are few.
 
     Returns:
         Whether it was stored; if not, `store_rows` finds out why.
     """
     try:
-        stored: bool = await connection.fetchval(QUERIES["store_record"], tenant_id, *row)
+        stored: bool = await connection.fetchval(QUERIES["store_record"], tenant_id, *row[:-1])
     except asyncpg.CheckViolationError:
         return False
     return stored
