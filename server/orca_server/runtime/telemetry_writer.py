@@ -6,7 +6,7 @@ else by the statement that finds out about each.
 
 from collections.abc import Sequence
 
-from orca_server.domain.telemetry import Row, violates
+from orca_server.domain.telemetry import Row
 from orca_server.domain.telemetry_block import Block
 from orca_server.runtime.ingest import Submission, requests_of, rows_of, tenants_of
 from orca_server.store.batches import ALL_STORED, Stored
@@ -30,9 +30,9 @@ class TelemetryWriter:
     async def write(self, connection: Connection, batch: Sequence[Submission[Row]]) -> Stored:
         """Tries the short ways if they promise anything, else finds out about each row."""
         first = batch[0]
-        single = first.rows[0] if len(batch) == 1 == len(first.rows) else None
-        plain = single is not None and not violates(single)
-        if plain and await store_row(connection, first.tenant_id, first.rows[0]):
+        if len(batch) == 1 == len(first.rows) and await store_row(
+            connection, first.tenant_id, first.rows[0]
+        ):
             return ALL_STORED
         blocks = [s.rows for s in batch if isinstance(s.rows, Block)]
         if len(blocks) == len(batch) and self._may_copy(batch):
