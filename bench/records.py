@@ -88,7 +88,7 @@ def copy_bytes(tenant_id: UUID, rows: Sequence[Row]) -> bytes:
 
 
 def _copy_row(tenant: bytes, row: Row) -> bytes:
-    agent, key, at, ops, errors, violations, _, _, latency, latency_max, cost, inp, out, _ = row
+    agent, key, at, ops, errors, violations, _, _, latency, latency_max, cost, inp, out, _, _ = row
     return _COLUMNS.pack(
         *(16, 16, tenant, 16, agent.bytes, 16, key.bytes, 8, at - _PG_EPOCH_US),
         *(4, ops, 4, errors, 4, violations, -1, -1, 8, latency, 8, latency_max, 8, cost),

@@ -91,6 +91,7 @@ def record(
         tokens,
         tokens,
         None,
+        None,
     )
 
 

@@ -43,7 +43,9 @@ from orca_server.services.authentication import Authenticator
 from orca_server.services.context import ServerContext
 from orca_server.services.docs_site import DocsServicer
 from orca_server.services.events import EventsServicer
+from orca_server.services.findings import FindingServicer
 from orca_server.services.interceptors import guarded_handlers
+from orca_server.services.observations import ObservationServicer
 from orca_server.services.registry import RegistryServicer
 from orca_server.services.reports import ReportServicer
 from orca_server.services.runs import RunsServicer
@@ -104,10 +106,14 @@ def services(context: ServerContext) -> Iterator[Service]:
     context.status_parts.append(registry.add_status)
     agents = AgentServicer(context.db, context.reads)
     search = SearchServicer(context.db, context.search)
-    yield _service(agent_service_pb2, "AgentService"), (agents, registry, search, telemetry)
+    observations = ObservationServicer(context.db, now)
+    yield (
+        _service(agent_service_pb2, "AgentService"),
+        (agents, observations, registry, search, telemetry),
+    )
     workflows = (WorkflowServicer(context.db), RunsServicer(context.db), events)
     yield _service(workflow_service_pb2, "WorkflowService"), workflows
-    yield _service(trust_service_pb2, "TrustService"), (trust,)
+    yield _service(trust_service_pb2, "TrustService"), (trust, FindingServicer(context.db))
     yield _service(report_service_pb2, "ReportService"), (ReportServicer(context.db, now),)
     yield _service(system_service_pb2, "SystemService"), (SystemServicer(context), DocsServicer())
 
@@ -149,7 +155,12 @@ def build_context(settings: Settings) -> ServerContext:
         reads=AgentReads(db),
         changes=changes,
         search=SearchIndex(db, changes),
-        tick=Tick(db, trust_settings(settings), seconds=settings.tick_seconds),
+        tick=Tick(
+            db,
+            trust_settings(settings),
+            seconds=settings.tick_seconds,
+            clean_seconds=max(1, round(settings.violation_clean_hours * 3600)),
+        ),
         registry=RegistrySync(db, settings.mcp_registry_path),
         instance=f"{socket.gethostname()}:{os.getpid()}",
         started_at=now(),

@@ -138,6 +138,10 @@ class Settings(BaseSettings):
         "SYNC_FRESHNESS_SLO_HOURS", Decimal(24), gt=0, le=8784
     )
     """Hours after which a workflow without a deadline of its own is stale."""
+    violation_clean_hours: Decimal = _named(
+        "ORCA_VIOLATION_CLEAN_HOURS", Decimal(24), gt=0, le=8784
+    )
+    """Hours that an agent works without another violation of a rule until it is resolved."""
     drift_threshold_pct: Percent = _named("DRIFT_THRESHOLD_PCT", Decimal(5))
     """Drift rate above which the fleet is drifting."""
     compliance_sla_target_pct: Percent = _named("COMPLIANCE_SLA_TARGET_PCT", Decimal("99.5"))

@@ -286,7 +286,8 @@ SELECT
         WHERE tenant_id = $1
             AND agent_id = $2
             AND counted_level_ppb IS NOT NULL
-    );
+    )
+    OR EXISTS (SELECT FROM agent_observations WHERE tenant_id = $1 AND agent_id = $2);
 
 -- name: delete_agent
 -- Removes an agent that never reported, and its empty trust. $1: tenant; $2: id.

@@ -6,7 +6,8 @@
 -- $1: tenants; $2: agents; $3: keys; $4: observed_at in microseconds since 1970; $5: operations;
 -- $6: errors; $7: violations; $8: attempts; $9: blocked violations; $10: mean latency in
 -- microseconds; $11: largest latency; $12: cost in nano-dollars; $13: input tokens; $14: output
--- tokens; $15: attributes; $16: request of the row, negative if that request wants all or nothing.
+-- tokens; $15: attributes; $16: rule that violations broke; $17: request of the row, negative if that
+-- request wants all or nothing. Violations that count go into the inbox of violations too.
 -- Returns how many rows were stored, the positions (from 1) of rows whose agent is unknown or retired,
 -- and, unless all rows were stored, the positions that were. Rows are inserted in the order of day,
 -- agent and key, so two replicas never wait for each other in a circle.
@@ -16,14 +17,14 @@ WITH input AS (
         record.tenant_id, record.agent_id, record.key, record.observed_us, record.operations, record.errors,
         record.violations, record.attempts, record.blocked_violations, record.latency_us,
         record.latency_max_us, record.cost_nano_usd, record.input_tokens, record.output_tokens,
-        record.attributes, record.request, record.position, agents.state
+        record.attributes, record.rule, record.request, record.position, agents.state
     FROM unnest(
         $1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::integer[], $6::integer[], $7::integer[],
         $8::integer[], $9::integer[], $10::bigint[], $11::bigint[], $12::bigint[], $13::integer[],
-        $14::integer[], $15::text[], $16::integer[]
+        $14::integer[], $15::text[], $16::text[], $17::integer[]
     ) WITH ORDINALITY AS record (
         tenant_id, agent_id, key, observed_us, operations, errors, violations, attempts, blocked_violations,
-        latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, request, position
+        latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule, request, position
     )
     LEFT JOIN agents ON agents.tenant_id = record.tenant_id AND agents.id = record.agent_id
 ),
@@ -37,12 +38,12 @@ refused AS (
 stored AS (
     INSERT INTO telemetry (
         tenant_id, agent_id, key, observed_at, operations, errors, violations, attempts, blocked_violations,
-        latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted
+        latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule, counted
     )
     SELECT
         tenant_id, agent_id, key, 'epoch'::timestamptz + observed_us * interval '1 microsecond', operations,
         errors, violations, attempts, blocked_violations, latency_us, latency_max_us, cost_nano_usd,
-        input_tokens, output_tokens, attributes, state <> 'SUSPENDED'
+        input_tokens, output_tokens, attributes, rule, state <> 'SUSPENDED'
     FROM input
     WHERE
         state IS NOT NULL
@@ -52,7 +53,7 @@ stored AS (
     ON CONFLICT DO NOTHING
     RETURNING
         tenant_id, agent_id, key, observed_at, operations, errors, violations, blocked_violations, latency_us,
-        cost_nano_usd, input_tokens, output_tokens, counted
+        cost_nano_usd, input_tokens, output_tokens, rule, counted
 ),
 
 queued AS (
@@ -81,6 +82,14 @@ queued AS (
     GROUP BY tenant_id, agent_id, date_bin('1 hour', observed_at, 'epoch')
 ),
 
+violated AS (
+    INSERT INTO violation_inbox (tenant_id, agent_id, rule, violations, blocked_violations, observed_at)
+    SELECT
+        tenant_id, agent_id, coalesce(rule, 'reported'), violations, coalesce(blocked_violations, 0), observed_at
+    FROM stored
+    WHERE counted AND (violations > 0 OR blocked_violations > 0)
+),
+
 counts AS (
     SELECT
         (SELECT count(*) FROM stored) AS stored,
@@ -104,7 +113,7 @@ SELECT
 FROM counts;
 
 -- name: store_record
--- Stores one record and appends its sums to the inbox of the trust tick. $1: tenant; $2 to $15: the
+-- Stores one record without violations and appends its sums to the inbox of the trust tick. $1: tenant; $2 to $15: the
 -- columns of store_telemetry. Returns whether it was stored: not if it is there already or its agent is
 -- unknown, retired or suspended. Index: agents_pkey, telemetry_pkey.
 WITH stored AS (
@@ -190,6 +199,16 @@ WITH queued AS (
 
 SELECT count(*) FROM queued;
 
+-- name: queue_violations
+-- Appends violations of a batch that COPY stores in the same transaction to the inbox of violations;
+-- none of them names a rule. $1: tenant; $2: agents; $3: violations; $4: blocked violations; $5: when,
+-- microseconds since 1970. Index: none, inserts only.
+INSERT INTO violation_inbox (tenant_id, agent_id, rule, violations, blocked_violations, observed_at)
+SELECT
+    $1, agent_id, 'reported', violations, blocked_violations, 'epoch'::timestamptz + observed_us * interval '1 microsecond'
+FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
+    AS seen (agent_id, violations, blocked_violations, observed_us);
+
 -- name: resolve_agents
 -- Ids of agents by type and name. $1: tenants; $2: types; $3: names. Index: agents_tenant_id_type_name_key.
 SELECT agents.tenant_id, agents.type, agents.name, agents.id
@@ -202,7 +221,7 @@ INNER JOIN agents
 -- $4: key that is not reached; $5: page size. Index: telemetry_pkey.
 SELECT
     key, observed_at, operations, errors, violations, attempts, blocked_violations, latency_us,
-    latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted, created_at
+    latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule, counted, created_at
 FROM telemetry
 WHERE tenant_id = $1 AND agent_id = $2 AND key >= $3 AND key < $4
 ORDER BY key
@@ -213,7 +232,7 @@ LIMIT $5;
 -- $5: page size. Index: telemetry_pkey.
 SELECT
     key, observed_at, operations, errors, violations, attempts, blocked_violations, latency_us,
-    latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted, created_at
+    latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule, counted, created_at
 FROM telemetry
 WHERE tenant_id = $1 AND agent_id = $2 AND key >= $3 AND key < $4
 ORDER BY key DESC

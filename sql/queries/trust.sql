@@ -556,7 +556,9 @@ SELECT
     coalesce(sum(violations), 0) AS violations,
     coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
     coalesce(sum(input_tokens), 0) AS input_tokens,
-    coalesce(sum(output_tokens), 0) AS output_tokens
+    coalesce(sum(output_tokens), 0) AS output_tokens,
+    count(drifted) AS baselines,
+    count(*) FILTER (WHERE drifted) AS drifted
 FROM agent_trust
 WHERE in_fleet
 GROUP BY tenant_id;

@@ -21,7 +21,7 @@ from orca.v1.system_service_pb2 import (
 from orca_server.domain.access import PUBLIC_SCOPE, ROLES, SCOPES
 from orca_server.services import error_catalog as catalog
 from orca_server.services.interceptors import scope_of
-from tests.contract import event_error_paths, workflow_error_paths
+from tests.contract import event_error_paths, finding_error_paths, workflow_error_paths
 from tests.contract.error_rows import Make, Metadata, Row, bound_token, spoilt
 from tests.contract.stages import CREATE_ID, REVOKED, records
 from tests.fuzz.requests import label, methods
@@ -65,6 +65,7 @@ GOOD: dict[str, Make] = {
     "ListTelemetry": lambda f: pb.ListTelemetryRequest(agent_id=f.ids["reported"]),
     "SyncRegistry": lambda f: pb.SyncRegistryRequest(),
     "ImportAgents": lambda f: document(b'[{"name": "catalog", "version": "1"}]'),
+    **finding_error_paths.GOOD,
     **workflow_error_paths.GOOD,
     **event_error_paths.GOOD,
     "GetTrust": lambda f: trust_service_pb2.GetTrustRequest(),
@@ -368,6 +369,7 @@ ROWS = (
     *_search(),
     *_telemetry(),
     *_registry(),
+    *finding_error_paths.rows(),
     *workflow_error_paths.rows(),
     *event_error_paths.rows(),
     *_trust(),

@@ -22,6 +22,7 @@ from orca.v1.trust_service_pb2_grpc import TrustServiceStub
 from orca.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from orca_server.app import Addresses, serve
 from orca_server.settings import Settings
+from tests.contract.finding_stages import finding_pages, found_findings
 from tests.inventory import bearer
 from tests.servers import running_gateway
 from tests.serving import settings_for
@@ -55,11 +56,12 @@ class Stage:
 
 @dataclass
 class Fleet:
-    """Agents in each state, and workflows, by name, and tokens of pages."""
+    """Agents in each state, workflows and findings, by name, and tokens of pages."""
 
     ids: dict[str, str] = field(default_factory=dict)
     workflows: dict[str, str] = field(default_factory=dict)
     pages: dict[str, Message] = field(default_factory=dict)
+    findings: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -141,6 +143,8 @@ def found(target: str) -> Fleet:
         stub.RecordTelemetry(pb.RecordTelemetryRequest(records=records(fleet.ids["reported"], 3)))
         _read_pages(stub, fleet)
         _found_workflows(channel, fleet)
+        fleet.findings = found_findings(channel, fleet.ids)
+        fleet.pages |= finding_pages(channel)
     return fleet
 
 

@@ -39,7 +39,7 @@ TICK_LOCK = "SELECT pg_advisory_xact_lock(7016996765293437281)"
 LOCKED = (
     f"{TICK_LOCK};"  # first, as the tick does: else the two would wait for each other
     " LOCK TABLE agents, telemetry, workflows, workflow_events, trust_current, agent_trust,"
-    " trust_snapshots"
+    " trust_snapshots, policy_violations, drift_detections"
 )
 QUEUE = 1_000
 REASONS = {reason.key: reason for reason in catalog.REASONS}

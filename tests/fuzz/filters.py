@@ -38,6 +38,12 @@ WORKFLOWS = Words(
     },
     more=("labels:team", "last_outcome:*", "last_success_at:*", "owner:*"),
 )
+FINDINGS = Words(
+    texts=("entity_type", "type", "name", "rule", "resolution"),
+    times=("first_seen_at", "last_seen_at", "resolved_at", "created_at"),
+    choices={"resolved": ("true", "false", "FALSE")},
+    more=("resolution:*", "resolved_at:*", "resolved != true", "NOT resolved = true"),
+)
 TEXTS = ("mcp", '"io.github.*"', '"*a*"', '"%_"', r'"a\\b"', r'"\*"', '"é🦑"', "''", '"x y"', "7")
 NUMBERS = ("0", "0.75", "-1", "1e3", "1e-9", "999999999999999999", "0.333333333333333333333333333")
 TIMES = ("2026-01-01T00:00:00Z", "2026-01-01", "1970-01-01T00:00:00.123456789+14:00", "9998-12-31")

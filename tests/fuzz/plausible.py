@@ -17,7 +17,7 @@ from orca.v1 import (
 )
 from orca.v1 import agent_service_pb2 as pb
 from orca.v1.search_pb2 import SearchAgentsRequest
-from tests.fuzz import filters, plausible_events, plausible_workflows
+from tests.fuzz import filters, plausible_events, plausible_findings, plausible_workflows
 from tests.fuzz.pool import FRESH, Pool
 from tests.fuzz.spans import DAY, span
 
@@ -158,6 +158,8 @@ def _record(pool: Pool, dice: Dice) -> telemetry_pb2.TelemetryRecord:
     if record.operations:
         record.errors = dice.randint(0, record.operations)
         record.violations = dice.choice((0, 0, 1, 10**9))
+        if record.violations and dice.random() < 0.7:
+            record.rule = dice.choice(("pii", "très bien", str(dice.getrandbits(40))))
         record.latency_ms = dice.choice((0.0, 0.0004, 12.5, 86_400_000.0))
         record.cost_usd = dice.choice((0.0, 1e-10, 0.1, 1_000_000.0))
         record.input_tokens = dice.choice((0, 10**9))
@@ -257,6 +259,7 @@ MAKERS: dict[str, Maker] = {
     "ListTelemetry": _list_telemetry,
     "SyncRegistry": _sync_registry,
     "ImportAgents": _import_agents,
+    **plausible_findings.MAKERS,
     **plausible_workflows.MAKERS,
     "RecordEvents": plausible_events.record_events,
     "StreamEvents": plausible_events.stream_events,

@@ -11,12 +11,19 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from orca.v1 import agent_pb2, workflow_pb2, workflow_service_pb2
+from orca.v1 import (
+    agent_pb2,
+    drift_pb2,
+    trust_service_pb2,
+    workflow_pb2,
+    workflow_service_pb2,
+)
 from orca.v1 import agent_service_pb2 as pb
 
 MOST_AGENTS = 300
 MOST_WORKFLOWS = 100
 MOST_TOKENS = 50
+MOST_FINDINGS = 200
 FRESH = "fresh-"
 """What names of agents begin with that never report, so that they can be deleted."""
 
@@ -34,6 +41,10 @@ class Pool:
     """The same of workflows."""
     runs: list[tuple[str, str]] = field(default_factory=list)
     """Workflow and id of runs whose events were stored."""
+    violations: list[str] = field(default_factory=list)
+    """Ids of open violations, as far as this process knows."""
+    drift: list[str] = field(default_factory=list)
+    """The same of drift."""
 
     def agent(self, dice: random.Random, *states: int) -> agent_pb2.Agent:
         """A known agent, in one of these states if there is any; else an empty one."""
@@ -85,6 +96,7 @@ class Pool:
             told = [(event.workflow_id, event.run_id) for event in request.events]
             self.runs += [run for run in told if run[0]]
             del self.runs[:-MOST_TOKENS]
+        self._learn_findings(reply)
         token = getattr(reply, "next_page_token", "")
         if token and hasattr(request, "page_token"):
             following = type(request)()
@@ -100,6 +112,14 @@ class Pool:
             self.agents[agent.id] = agent
         while len(self.agents) > MOST_AGENTS:
             self.agents.pop(next(iter(self.agents)))
+
+    def _learn_findings(self, reply: Message) -> None:
+        if isinstance(reply, trust_service_pb2.ListViolationsResponse):
+            self.violations = [v.id for v in reply.violations if not v.resolved] + self.violations
+            del self.violations[MOST_FINDINGS:]
+        if isinstance(reply, trust_service_pb2.ListDriftResponse | drift_pb2.ObserveAgentResponse):
+            self.drift = [d.id for d in reply.drift if not d.resolved] + self.drift
+            del self.drift[MOST_FINDINGS:]
 
     def _learn_workflows(self, workflows: Iterable[workflow_pb2.Workflow]) -> None:
         for workflow in workflows:

@@ -12,7 +12,7 @@ import pytest
 
 from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.numbers import MAX_SUM
-from orca_server.domain.telemetry import Row
+from orca_server.domain.telemetry import Row, violates
 from orca_server.domain.telemetry_block import Block, Column
 from orca_server.runtime.telemetry_writer import COPY_ROWS
 from orca_server.store.batches import ALL_STORED
@@ -25,7 +25,7 @@ ONE, TWO = agent(1), agent(2)
 GONE, ASIDE, UNKNOWN = agent(3), agent(4), agent(99).id
 COLUMNS = (
     "agent_id, key, observed_at, operations, errors, violations, attempts, blocked_violations, "
-    "latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, counted"
+    "latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule, counted"
 )
 SUMS = """
     SELECT
@@ -33,6 +33,10 @@ SUMS = """
         latency_operations, cost_nano_usd, input_tokens, output_tokens, last_operation_at,
         last_counted_at, last_seen_at
     FROM trust_inbox WHERE hour IS NOT NULL ORDER BY agent_id, hour
+"""
+VIOLATIONS = """
+    SELECT agent_id, rule, violations, blocked_violations, observed_at
+    FROM violation_inbox ORDER BY agent_id, observed_at, violations, blocked_violations
 """
 
 
@@ -72,6 +76,7 @@ def uniform(seed: int, world: World) -> list[Row]:
             *row[:6],
             *(rng.randint(0, top) if has else None for top, has in zip(most, there, strict=True)),
             None,
+            None,
         )
         for row in rows
     ]
@@ -103,12 +108,14 @@ def varied(seed: int, world: World) -> list[Row]:
     rows += [heartbeat(TWO.id, world.now - timedelta(minutes=n)) for n in range(50)]
     rows = list({row[:2]: row for row in rows}.values())
     texts = (None, None, '{"a":1}', '{"text":"\\u0000 \\u00e9"}', '{"t":"日本"}')
-    return [(*row[:9], rng.choice([None, row[8]]), *row[10:13], rng.choice(texts)) for row in rows]
+    return [
+        (*row[:9], rng.choice([None, row[8]]), *row[10:13], rng.choice(texts), None) for row in rows
+    ]
 
 
-async def what_is_stored(world: World) -> tuple[list[Any], list[Any]]:
+async def what_is_stored(world: World) -> tuple[list[Any], list[Any], list[Any]]:
     rows = await world.fetch(f"SELECT {COLUMNS} FROM telemetry ORDER BY agent_id, key")
-    return rows, await world.fetch(SUMS)
+    return rows, await world.fetch(SUMS), await world.fetch(VIOLATIONS)
 
 
 async def through_copy(world: World, rows: Sequence[Row]) -> bool:
@@ -123,6 +130,7 @@ async def test_copy_stores_what_the_statement_stores(
 ) -> None:
     monkeypatch.setattr("orca_server.store.telemetry_copy.LEAST_ROWS_PER_HOUR", 0)
     rows = uniform(seed, world)
+    assert any(map(violates, rows))
     async with world.replicas[0].database.connection() as connection:
         stored = await store_rows(connection, [DEFAULT_TENANT] * len(rows), rows, [1] * len(rows))
     assert stored == ALL_STORED
@@ -134,20 +142,20 @@ async def test_copy_stores_what_the_statement_stores(
     else:
         names = ("latency_us", "cost_nano_usd")
         assert max(sum(row[name] for row in expected[1]) for name in names) >= MAX_SUM // 2
-        assert await what_is_stored(world) == ([], [])
+        assert await what_is_stored(world) == ([], [], [])
 
 
 async def test_a_single_record_is_stored_as_the_statement_stores_it(world: World) -> None:
-    rows = varied(0, world)
+    rows = [row for row in varied(0, world) if not violates(row)]
     async with world.replicas[0].database.connection() as connection:
         for row in rows:
             await store_rows(connection, [DEFAULT_TENANT], [row], [1])
-        rows_then, sums_then = await what_is_stored(world)
+        rows_then, sums_then, _ = await what_is_stored(world)
         await world.execute("DELETE FROM telemetry")
         await world.execute("DELETE FROM trust_inbox")
         for row in rows:
             assert await store_row(connection, DEFAULT_TENANT, row)
-    rows_now, sums_now = await what_is_stored(world)
+    rows_now, sums_now, _ = await what_is_stored(world)
     assert rows_now == rows_then
     assert sorted(map(repr, sums_now)) == sorted(map(repr, sums_then))
 
@@ -156,7 +164,12 @@ async def test_a_single_record_that_is_unusual_is_left_to_the_statement(world: W
     row, *_ = many(world)
     async with world.replicas[0].database.connection() as connection:
         assert await store_row(connection, DEFAULT_TENANT, row)
-        for unusual in (row, *(record(who, world.now) for who in (GONE.id, ASIDE.id, UNKNOWN))):
+        violating = record(ONE.id, world.now, violations=1, name="violating")
+        for unusual in (
+            row,
+            violating,
+            *(record(who, world.now) for who in (GONE.id, ASIDE.id, UNKNOWN)),
+        ):
             assert not await store_row(connection, DEFAULT_TENANT, unusual)
     assert len((await what_is_stored(world))[0]) == 1
 
@@ -165,7 +178,7 @@ async def test_a_single_record_that_is_unusual_is_left_to_the_statement(world: W
 async def test_an_agent_that_may_not_count_keeps_all_out(world: World, who: Any) -> None:
     rows = [*many(world), *(record(who, world.now, name=f"x{n}") for n in range(9))]
     assert not await through_copy(world, rows)
-    assert await what_is_stored(world) == ([], [])
+    assert await what_is_stored(world) == ([], [], [])
 
 
 async def test_a_record_that_is_there_keeps_all_out(world: World) -> None:

@@ -9,7 +9,7 @@ from orca import references
 from orca.calls import Calls
 from orca.paging import Pages
 from orca.references import Noun
-from orca.v1 import agent_pb2, agent_service_pb2, search_pb2
+from orca.v1 import agent_pb2, agent_service_pb2, drift_pb2, search_pb2
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 
 NOUN = Noun("agent", "type")
@@ -151,6 +151,18 @@ class Agents:
             reason=reason,
         )
         return await self._calls.unary(self._stub.UpdateAgent, request, timeout)
+
+    async def observe(
+        self,
+        id: str,
+        observation: drift_pb2.AgentObservation,
+        *,
+        reason: str = "",
+        timeout: float | None = None,
+    ) -> drift_pb2.ObserveAgentResponse:
+        """Says what was seen of an agent; the agent as it is accepted, and its open drift."""
+        request = drift_pb2.ObserveAgentRequest(id=id, observation=observation, reason=reason)
+        return await self._calls.unary(self._stub.ObserveAgent, request, timeout)
 
     async def delete(
         self, id: str, *, etag: str = "", reason: str = "", timeout: float | None = None

@@ -11,6 +11,7 @@ from orca.calls import Calls
 from orca.credentials import TokenSource, find_token
 from orca.errors import ConfigurationError
 from orca.events import Events
+from orca.findings import Drift, Violations
 from orca.registry import Registry
 from orca.reports import Reports
 from orca.runs import Runs
@@ -29,6 +30,8 @@ class Client:
         address: Where the server is.
         agents: The inventory of agents.
         telemetry: What agents did.
+        violations: Policy violations that agents report.
+        drift: How agents differ from what was accepted.
         workflows: The inventory of what runs by itself.
         events: What happened to the runs of workflows.
         runs: What those events come to.
@@ -45,6 +48,8 @@ class Client:
         self.agents = Agents(calls)
         self.telemetry = Telemetry(calls)
         self.workflows = Workflows(calls)
+        self.violations = Violations(calls)
+        self.drift = Drift(calls)
         self.events = Events(calls)
         self.runs = Runs(calls)
         self.registry = Registry(calls)

@@ -100,6 +100,8 @@ class SyncClient:
     Attributes:
         agents: The inventory of agents.
         telemetry: What agents did.
+        violations: Policy violations that agents report.
+        drift: How agents differ from what was accepted.
         workflows: The inventory of what runs by itself.
         events: What happened to the runs of workflows.
         runs: What those events come to.
@@ -119,6 +121,8 @@ class SyncClient:
             raise
         self.agents = SyncPart(self._client.agents, self._loop)
         self.telemetry = SyncPart(self._client.telemetry, self._loop)
+        self.violations = SyncPart(self._client.violations, self._loop)
+        self.drift = SyncPart(self._client.drift, self._loop)
         self.workflows = SyncPart(self._client.workflows, self._loop)
         self.events = SyncPart(self._client.events, self._loop)
         self.runs = SyncPart(self._client.runs, self._loop)

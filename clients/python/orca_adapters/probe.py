@@ -6,7 +6,8 @@ command, and the answer becomes
 * a telemetry record of its agent: one operation, an error if nobody answers or what answers is
   no MCP. A server that wants credentials (401, 403), refuses POST (405) or limits the rate
   (429) is alive: that is a heartbeat, not an error. What was not tried leaves no record;
-* the agent's tools and version, when it speaks MCP.
+* an observation of its tools and version, when it speaks MCP: what differs from what was
+  accepted is drift.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from orca.client import Client
 from orca.errors import NotFound, OrcaError
 from orca.times import timestamp
 from orca.v1.agent_pb2 import Agent, AgentTool
+from orca.v1.drift_pb2 import AgentObservation
 from orca.v1.telemetry_pb2 import TelemetryRecord
 from orca_adapters.probe_config import (
     ProbeConfig,
@@ -233,9 +235,11 @@ async def report(client: Client, agent: Agent, finding: Finding, observed_at: da
         agent = await client.agents.update(described, allow_missing=True, reason="probe")
     await client.telemetry.record([record_of(agent.id, finding, observed_at)])
     if finding.state is State.SPEAKS_MCP and finding.tools is not None:
-        described = Agent(id=agent.id, version=finding.version[:_MAX_VERSION])
-        described.tools.extend(tools_of(finding.tools))
-        await client.agents.update(described, update_mask=("tools", "version"), reason="probe")
+        seen = AgentObservation(
+            observed_at=timestamp(observed_at), version=finding.version[:_MAX_VERSION]
+        )
+        seen.tools.tools.extend(tools_of(finding.tools))
+        await client.agents.observe(agent.id, seen, reason="probe")
 
 
 def record_of(agent_id: str, finding: Finding, observed_at: datetime) -> TelemetryRecord:

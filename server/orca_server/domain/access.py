@@ -23,6 +23,7 @@ _OPERATOR = _VIEWER | {
     "workflows.report",
     "events.write",
     "trust.refresh",
+    "trust.resolve",
 }
 
 # Role -> scopes. `admin` has all that `operator` has; what only it may do comes with the

@@ -60,7 +60,7 @@ def check_content(violations: Violations, prefix: str, content: Content) -> None
         if not capability:
             violations.add(name, "REQUIRED", "is empty")
         violations.text(name, capability, MAX_SHORT)
-    _check_tools(violations, f"{prefix}tools", content.tools)
+    check_tools(violations, f"{prefix}tools", content.tools)
     check_labels(violations, f"{prefix}labels", content.labels)
     heartbeat = content.heartbeat_interval_seconds
     if heartbeat is not None:
@@ -100,7 +100,8 @@ def is_plain_secret(name: str, value: str) -> bool:
     return not (REFERENCE.search(value) or _HARMLESS.fullmatch(value))
 
 
-def _check_tools(violations: Violations, name: str, tools: tuple[Tool, ...]) -> None:
+def check_tools(violations: Violations, name: str, tools: tuple[Tool, ...]) -> None:
+    """Checks the tools that an agent offers; `name` is that of the list."""
     violations.count(name, len(tools), MAX_TOOLS)
     size = 0
     for index, tool in enumerate(tools[:MAX_TOOLS]):

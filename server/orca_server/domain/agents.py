@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from orca_server.domain.errors import NotAllowedNow
+from orca_server.domain.errors import AlreadyExists, NotAllowedNow
 from orca_server.domain.update_masks import Updatable
 
 # An agent that left the fleet stays in its means for this long, so that setting it aside
@@ -232,6 +232,15 @@ def with_content(agent: Agent, new: Content) -> Agent:
             _about(agent) | {"fields": ",".join(frozen)},
         )
     return replace(agent, content=new)
+
+
+def retired_error(agent_id: UUID, agent_type: str, name: str) -> AlreadyExists:
+    """The error for a write of what a retired agent is."""
+    return AlreadyExists(
+        "AGENT_RETIRED",
+        f"Agent '{agent_type}/{name}' is retired; resume it first.",
+        {"agent_id": str(agent_id), "type": agent_type, "name": name},
+    )
 
 
 def changed_fields(old: Content, new: Content) -> tuple[str, ...]:

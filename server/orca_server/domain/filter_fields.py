@@ -10,6 +10,7 @@ class Kind(StrEnum):
 
     TEXT = "text"
     CHOICE = "choice"
+    FLAG = "flag"
     ID = "id"
     NUMBER = "number"
     TIME = "time"
@@ -73,3 +74,24 @@ WORKFLOW_FIELDS: Mapping[str, Field] = {
     "created_at": Field(Kind.TIME),
     "updated_at": Field(Kind.TIME),
 }
+
+_FINDING_FIELDS: Mapping[str, Field] = {
+    "id": Field(Kind.ID),
+    "entity_type": Field(Kind.TEXT),
+    "entity_id": Field(Kind.ID),
+    "type": Field(Kind.TEXT),
+    "name": Field(Kind.TEXT),
+    "rule": Field(Kind.TEXT),
+    "resolved": Field(Kind.FLAG),
+    "resolution": Field(Kind.TEXT),
+    "first_seen_at": Field(Kind.TIME),
+    "last_seen_at": Field(Kind.TIME),
+    "resolved_at": Field(Kind.TIME),
+    "created_at": Field(Kind.TIME),
+}
+VIOLATION_FIELDS: Mapping[str, Field] = {
+    **_FINDING_FIELDS,
+    "violations": Field(Kind.NUMBER),
+    "blocked_violations": Field(Kind.NUMBER),
+}
+DRIFT_FIELDS: Mapping[str, Field] = _FINDING_FIELDS

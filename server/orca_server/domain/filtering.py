@@ -79,6 +79,7 @@ Node = Comparison | Not | And | Or
 _OPERATORS = {
     Kind.TEXT: ("=", "!=", ":"),
     Kind.CHOICE: ("=", "!=", ":"),
+    Kind.FLAG: ("=", "!="),
     Kind.ID: ("=", "!="),
     Kind.NUMBER: ("=", "!=", "<", "<=", ">", ">=", ":"),
     Kind.TIME: ("=", "!=", "<", "<=", ">", ">=", ":"),
@@ -267,6 +268,8 @@ def _value(about: Field, token: Token) -> Value:
             return _pattern(token)
         case Kind.CHOICE:
             return _choice(about, token)
+        case Kind.FLAG:
+            return _flag(token)
         case Kind.NUMBER:
             return _number(token)
         case Kind.TIME:
@@ -283,6 +286,13 @@ def _choice(about: Field, token: Token) -> str:
             token.start_pos or 0,
         )
     return wanted
+
+
+def _flag(token: Token) -> str:
+    text = _literal(token).lower()
+    if text not in ("true", "false"):
+        raise _invalid(f"{text[:100]!r} is neither true nor false", token.start_pos or 0)
+    return text
 
 
 def _number(token: Token) -> Decimal:

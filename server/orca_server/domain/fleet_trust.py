@@ -64,6 +64,8 @@ class FleetSums:
         cost_nano_usd: Cost in them.
         input_tokens: Input tokens in them.
         output_tokens: Output tokens in them.
+        baselines: Agents of which something was ever observed.
+        drifted: Those of them with an open drift.
         workflows: The workflows beside the agents.
     """
 
@@ -82,6 +84,8 @@ class FleetSums:
     cost_nano_usd: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    baselines: int = 0
+    drifted: int = 0
     workflows: WorkflowSums = field(default_factory=WorkflowSums)
 
     @property
@@ -141,6 +145,7 @@ class FleetTrust:
         compliance_ppb: 1 - unblocked violations / operations; None without operations.
         risk_avoided_nano_usd: Baseline cost times (score - baseline) times agents with
             values; None without a score.
+        drift_ppb: Drifted agents / agents with a baseline; None without a baseline.
     """
 
     trust_ppb: int | None
@@ -149,6 +154,7 @@ class FleetTrust:
     components: dict[str, Component]
     compliance_ppb: int | None
     risk_avoided_nano_usd: int | None
+    drift_ppb: int | None = None
 
 
 def score_fleet(sums: FleetSums, settings: TrustSettings) -> FleetTrust:
@@ -163,6 +169,7 @@ def score_fleet(sums: FleetSums, settings: TrustSettings) -> FleetTrust:
         components=components,
         compliance_ppb=_compliance(sums),
         risk_avoided_nano_usd=_risk_avoided(trust_ppb, sums, settings),
+        drift_ppb=_mean(sums.drifted * PPB, sums.baselines),
     )
 
 

@@ -16,6 +16,7 @@ MAX_COUNT = 1_000_000_000
 MAX_LATENCY_MS = 86_400_000.0
 MAX_COST_USD = 1_000_000.0
 MAX_ID_LENGTH = 200
+MAX_RULE_LENGTH = 200
 MAX_ATTRIBUTES_BYTES = 8192
 MAX_RECORDS = 1_000
 FUTURE_TOLERANCE_US = 300_000_000
@@ -24,7 +25,7 @@ _DIGEST = struct.Struct(">HQ")  # its first ten bytes
 _KEY = struct.Struct(">QQ")
 
 # (agent_id, key, observed_us, operations, errors, violations, attempts, blocked_violations,
-#  latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes):
+#  latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule):
 # the columns of `store_telemetry` after the tenant, in its order.
 Row = tuple[
     UUID,
@@ -41,7 +42,13 @@ Row = tuple[
     int | None,
     int | None,
     str | None,
+    str | None,
 ]
+
+
+def violates(row: Row) -> bool:
+    """Whether a record tells of violations, blocked ones included."""
+    return row[5] > 0 or bool(row[7])
 
 
 RowT = TypeVar("RowT", bound=tuple[Any, ...])

@@ -1,7 +1,7 @@
 """Records column by column: what a large request is while it is on its way to COPY.
 
 No line of Python runs for each record here. A block holds records of which all may be stored and
-none has attributes; a column is there for all of them or for none.
+none has attributes or names a rule; a column is there for all of them or for none.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +75,7 @@ class Block(Sequence[Row]):
             self.observed_us.tolist(),
             *(column.tolist() for column in self.counts),
             *(repeat(None) if each is None else each.tolist() for each in self.optional),
+            repeat(None),
             repeat(None),
         ]
         return list(zip(*columns, strict=False))  # repeat() has no end
@@ -150,6 +151,21 @@ def sum_hours(block: Block) -> list[HourSums] | None:
             sums(None if latency is None else operations),
             *(sums(cost), sums(tokens_in), sums(tokens_out)),
             np.maximum.reduceat(block.observed_us, starts).tolist(),
+            strict=True,
+        )
+    )
+
+
+def violations_of(block: Block) -> list[tuple[UUID, int, int, int]]:
+    """Of records with violations: agent, how many, how many blocked, microseconds since 1970."""
+    violations, blocked = block.counts[2], block.optional[1]
+    found = np.flatnonzero(violations if blocked is None else violations | blocked)
+    return list(
+        zip(
+            block._uuids(block.agents[found]),
+            violations[found].tolist(),
+            [0] * len(found) if blocked is None else blocked[found].tolist(),
+            block.observed_us[found].tolist(),
             strict=True,
         )
     )

@@ -27,7 +27,7 @@ from orca_server.domain.fleet_trust import (
     WorkflowSums,
     score_fleet,
 )
-from orca_server.store import runs
+from orca_server.store import drift, runs, violations
 from orca_server.store import trust as store
 from orca_server.store.database import Database
 from orca_server.store.trust import TrustHead, TrustRow
@@ -35,6 +35,7 @@ from orca_server.store.trust import TrustHead, TrustRow
 PAUSE_PER_DURATION = 20  # the tick takes at most about a twentieth of the time
 RECORD_EVERY = timedelta(minutes=1)
 REFRESH_SECONDS = 20.0
+CLEAN_SECONDS = 86_400
 
 log = structlog.get_logger(__name__)
 
@@ -66,16 +67,26 @@ class TickState:
 class Tick:
     """Computes trust, every second or on demand."""
 
-    def __init__(self, db: Database, settings: TrustSettings, *, seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        db: Database,
+        settings: TrustSettings,
+        *,
+        seconds: float = 1.0,
+        clean_seconds: int = CLEAN_SECONDS,
+    ) -> None:
         """Starts nothing yet; `run` does.
 
         Args:
             db: The primary.
             settings: What an operator chose about the score.
             seconds: Shortest time between ticks.
+            clean_seconds: A violation is resolved once its agent has worked for so long without
+                another one of the rule.
         """
         self._db = db
         self._settings = settings
+        self._clean_seconds = clean_seconds
         self._seconds = seconds
         self._refreshing = asyncio.Lock()
         self._refreshed: tuple[float, datetime] | None = None  # start and result of the last
@@ -154,11 +165,14 @@ class Tick:
             moved = await runs.compute_workflows(
                 tx, workflows, as_of, self._settings.freshness_slo_seconds
             )
+            await violations.merge(tx, dirty, as_of, self._clean_seconds)
+            drifted = await drift.merge(tx)
             elapsed = time.monotonic() - started
             self._pace(elapsed)
             # A deleted agent is dirty and computed by nobody; the fleet's sums change all the same.
             unrecorded = any(_unrecorded(head, as_of) for head in heads.values())
-            if computed or dirty or moved or unrecorded or DEFAULT_TENANT not in heads:
+            changed = computed or dirty or moved or drifted
+            if changed or unrecorded or DEFAULT_TENANT not in heads:
                 rows = await self._score(tx, heads, as_of)
                 await store.write(tx, rows, as_of, self.state.interval_seconds, elapsed)
             else:
@@ -228,6 +242,8 @@ def _summary(
             "idle": sums.idle,
             "silent": sums.silent,
             "workflows": asdict(sums.workflows),
+            "drift_ppb": trust.drift_ppb,
+            "drift": {"baselines": sums.baselines, "drifted": sums.drifted},
             "bands": {band.value: count for band, count in sums.bands.items()},
             "cost_nano_usd": sums.cost_nano_usd,
             "input_tokens": sums.input_tokens,

@@ -10,7 +10,7 @@ from grpc.aio import ServicerContext
 
 from orca.v1 import agent_pb2 as pb
 from orca.v1 import agent_service_pb2 as service_pb
-from orca_server.domain import agents
+from orca_server.domain import agents, drift
 from orca_server.domain.agents import Agent, AgentState, Source
 from orca_server.domain.errors import (
     AlreadyExists,
@@ -26,12 +26,14 @@ from orca_server.services import agent_requests
 from orca_server.services.agent_requests import AgentUpdate, NewAgent
 from orca_server.services.authentication import current_caller
 from orca_server.services.convert_agents import agent_to_proto
+from orca_server.services.observations import observe
 from orca_server.services.pages import fitting, read_page
 from orca_server.services.requests import author_of, read_id
 from orca_server.store import agents as store
 from orca_server.store.agents import Taken
 from orca_server.store.database import Connection, Database
 from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
+from orca_server.store.trust import read_clock
 
 Context = ServicerContext[Any, Any]
 Transition = Callable[[Agent, datetime], Agent]
@@ -208,10 +210,16 @@ async def _upsert(tx: Connection, update: AgentUpdate) -> UUID:
     agent_requests.check_binding(update.caller, agent.id, agent.type, agent.name)
     check_etag("agent", agent.id, agent.revision, update.etag)
     if agent.state is AgentState.RETIRED:
-        raise _retired(agent.id, agent.type, agent.name)
+        raise agents.retired_error(agent.id, agent.type, agent.name)
     content = agent_requests.changed_content(update, agent)
+    if update.caller.may(agent_requests.WRITE_SCOPE):
+        observed: dict[str, object] = {}
+    else:
+        content, observed = drift.observed_by_report(agent.content, content)
     changed = agents.with_content(agent, content)
     await store.save_agents(tx, update.author, "agents.update", [(agent, changed)])
+    if observed:
+        await observe(tx, update.author, changed, observed, await read_clock(tx))
     return agent.id
 
 
@@ -253,7 +261,7 @@ def _missing(update: AgentUpdate) -> Agent:
 
 def _taken(holder: Taken) -> AlreadyExists:
     if holder.state is AgentState.RETIRED:
-        return _retired(holder.id, holder.type, holder.name)
+        return agents.retired_error(holder.id, holder.type, holder.name)
     advice = "enrol it" if holder.state is AgentState.CATALOG else "update that one"
     return AlreadyExists(
         "AGENT_EXISTS",
@@ -266,14 +274,6 @@ def _taken(holder: Taken) -> AlreadyExists:
             "state": holder.state,
             "source": holder.source,
         },
-    )
-
-
-def _retired(agent_id: UUID, agent_type: str, name: str) -> AlreadyExists:
-    return AlreadyExists(
-        "AGENT_RETIRED",
-        f"Agent '{agent_type}/{name}' is retired; resume it first.",
-        {"agent_id": str(agent_id), "type": agent_type, "name": name},
     )
 
 

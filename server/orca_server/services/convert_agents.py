@@ -106,7 +106,7 @@ def content_of(agent: pb.Agent, violations: Violations, prefix: str) -> Content:
         version=agent.version,
         endpoint=_endpoint_of(agent.endpoint),
         capabilities=tuple(agent.capabilities),
-        tools=tuple(_tools_of(agent.tools, violations, f"{prefix}tools")),
+        tools=tuple(tools_of(agent.tools, violations, f"{prefix}tools")),
         labels=dict(agent.labels),
         criticality=_criticality_of(agent, violations, f"{prefix}criticality"),
         heartbeat_interval_seconds=(
@@ -144,7 +144,7 @@ def _latency_limit_of(agent: pb.Agent, violations: Violations, name: str) -> int
     return math.floor(limit * 1000 + 0.5)
 
 
-def _tools_of(tools: Iterable[pb.AgentTool], violations: Violations, name: str) -> Iterable[Tool]:
+def tools_of(tools: Iterable[pb.AgentTool], violations: Violations, name: str) -> Iterable[Tool]:
     for index, tool in enumerate(tools):
         schema: Mapping[str, object] | None = None
         if tool.HasField("input_schema"):

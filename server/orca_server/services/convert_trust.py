@@ -48,6 +48,7 @@ def trust_to_proto(row: Record) -> pb.Trust:
         cost_usd=summary["cost_nano_usd"] / PPB,
         input_tokens=summary["input_tokens"],
         output_tokens=summary["output_tokens"],
+        drift=pb.DriftCounts(**_drift(summary)),
     )
     trust.as_of.FromDatetime(row["as_of"])
     if row["trust_ppb"] is not None:
@@ -59,6 +60,8 @@ def trust_to_proto(row: Record) -> pb.Trust:
         trust.sync_freshness_pct = freshness / (PPB // 100)
     if summary["compliance_ppb"] is not None:
         trust.compliance_sla_pct = summary["compliance_ppb"] / (PPB // 100)
+    if (drift := summary.get("drift_ppb")) is not None:
+        trust.drift_rate_pct = drift / (PPB // 100)
     return trust
 
 
@@ -92,6 +95,12 @@ def _component(name: str, summary: dict[str, Any]) -> pb.TrustComponent:
 def _workflows(summary: dict[str, Any]) -> dict[str, int]:
     """How many workflows are fresh, stale, unmeasured, paused; older scores knew of none."""
     found: dict[str, int] = summary.get("workflows", asdict(WorkflowSums()))
+    return found
+
+
+def _drift(summary: dict[str, Any]) -> dict[str, int]:
+    """How many agents have a baseline and a drift; older scores knew of none."""
+    found: dict[str, int] = summary.get("drift", {"baselines": 0, "drifted": 0})
     return found
 
 

@@ -63,6 +63,8 @@ class Reason:
 
 
 _AGENT = {"agent_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
+_VIOLATION = {"violation_id": "0198c0de-ac96-774b-bcce-b302099a8058"}
+_DRIFT = {"drift_id": "0198c0de-ac96-774b-bcce-b302099a8059"}
 _WORKFLOW = {"workflow_id": "0198c0de-ac96-774b-bcce-b302099a8057"}
 
 REASONS = (
@@ -87,6 +89,8 @@ REASONS = (
     Reason("NOT_FOUND", "AGENT_NOT_FOUND", "No agent has this id, or this type and name.", "Look it up with ListAgents.", _AGENT),
     Reason("NOT_FOUND", "WORKFLOW_NOT_FOUND", "No workflow has this id, or this provider and name.", "Look it up with ListWorkflows.", _WORKFLOW),
     Reason("NOT_FOUND", "RUN_NOT_FOUND", "The workflow has no such run, or the tick has not derived it yet.", "Look it up with ListRuns; a run shows within seconds.", {**_WORKFLOW, "run_id": "41"}),
+    Reason("NOT_FOUND", "VIOLATION_NOT_FOUND", "No policy violation has this id.", "Look it up with ListViolations.", _VIOLATION),
+    Reason("NOT_FOUND", "DRIFT_NOT_FOUND", "No drift has this id.", "Look it up with ListDrift.", _DRIFT),
     Reason("ALREADY_EXISTS", "AGENT_EXISTS", "Type and name are taken.", "Update that agent instead.", _AGENT),
     Reason("ALREADY_EXISTS", "AGENT_RETIRED", "Type and name belong to a retired agent: history is not laundered.", "Resume that agent instead.", _AGENT),
     Reason("ALREADY_EXISTS", "REQUEST_ID_REUSED", "An earlier call with this `request_id` created another agent or workflow.", "Use a new `request_id` for a new one.", _AGENT, workflow=_WORKFLOW),
@@ -100,9 +104,11 @@ REASONS = (
     Reason("FAILED_PRECONDITION", "AGENT_SUSPENDED", "The agent is suspended: what weighs its last values stays as it was.", "Resume it first.", _AGENT),
     Reason("FAILED_PRECONDITION", "WORKFLOW_RETIRED", "The workflow is retired.", "Resume it first.", _WORKFLOW),
     Reason("FAILED_PRECONDITION", "WORKFLOW_HAS_HISTORY", "The workflow has reported: its events are evidence.", "Retire it instead.", _WORKFLOW),
+    Reason("FAILED_PRECONDITION", "VIOLATION_RESOLVED", "The policy violation is resolved already.", "Nothing is left to do; a new one of the rule has a row of its own.", {**_VIOLATION, "resolution": "clean"}),
+    Reason("FAILED_PRECONDITION", "DRIFT_RESOLVED", "The drift is resolved already.", "Nothing is left to do; if it differs again it has a row of its own.", {**_DRIFT, "resolution": "gone"}),
     Reason("FAILED_PRECONDITION", "REGISTRY_FILE_INVALID", "The registry file is not well formed; nothing was changed.", "Correct the lines that are named.", violations=True),
     Reason("FAILED_PRECONDITION", "REGISTRY_FILE_MISSING", "The registry file is not there, cannot be read, or none is set; nothing was changed.", "Set MCP_REGISTRY_PATH, or restore the file."),
-    Reason("ABORTED", "ETAG_MISMATCH", "The agent or workflow changed since `etag` was read.", "Get it and try again.", _AGENT, workflow=_WORKFLOW),
+    Reason("ABORTED", "ETAG_MISMATCH", "The agent, workflow or drift changed since `etag` was read.", "Get it and try again.", _AGENT, workflow=_WORKFLOW),
     Reason("ABORTED", "INVENTORY_CHANGED", "Agents or workflows were created or deleted by someone else between reading and writing; nothing was changed.", "Send the request again.", {"agents": "1"}, workflow={"workflows": "1"}),
     Reason("OUT_OF_RANGE", "RESYNC_REQUIRED", "Changes cannot be told from this token on: they were deleted, or the database was restored or failed over.", "List everything again, then watch from there.", {"cause": "the changes after this token are gone"}),
     Reason("RESOURCE_EXHAUSTED", "INGEST_QUEUE_FULL", "More telemetry or events wait than the server may hold; nothing was stored.", "Send the same request again after the delay.", retry_seconds=1.0),
@@ -188,6 +194,7 @@ _PAGE = ("INVALID_ARGUMENT PAGE_TOKEN_INVALID", "INVALID_ARGUMENT PAGE_TOKEN_MIS
 _ORDER = "INVALID_ARGUMENT ORDER_BY_INVALID"
 _BOUND = "PERMISSION_DENIED AGENT_NOT_ALLOWED"
 _KNOWN = "NOT_FOUND WORKFLOW_NOT_FOUND"
+_FILTER = "INVALID_ARGUMENT FILTER_INVALID"
 
 METHODS: dict[str, tuple[str, ...]] = {
     "AgentService.CreateAgent": (
@@ -195,7 +202,7 @@ METHODS: dict[str, tuple[str, ...]] = {
         "ALREADY_EXISTS REQUEST_ID_REUSED", _CHANGED,
     ),
     "AgentService.GetAgent": (_FIELD, _FOUND),
-    "AgentService.ListAgents": (_FIELD, "INVALID_ARGUMENT FILTER_INVALID", _ORDER, *_PAGE),
+    "AgentService.ListAgents": (_FIELD, _FILTER, _ORDER, *_PAGE),
     "AgentService.UpdateAgent": (
         _FIELD, "INVALID_ARGUMENT FIELD_IMMUTABLE", _FOUND, _ETAG, "ALREADY_EXISTS AGENT_RETIRED",
         "FAILED_PRECONDITION AGENT_OWNED_BY_FILE", "FAILED_PRECONDITION AGENT_SUSPENDED",
@@ -204,7 +211,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "AgentService.DeleteAgent": (_FIELD, _FOUND, "FAILED_PRECONDITION AGENT_HAS_HISTORY", _ETAG),
     "AgentService.BatchGetAgents": (_FIELD, _FOUND),
     "AgentService.SearchAgents": (
-        _FIELD, "INVALID_ARGUMENT FILTER_INVALID", "UNAVAILABLE SEARCH_NOT_READY",
+        _FIELD, _FILTER, "UNAVAILABLE SEARCH_NOT_READY",
     ),
     "AgentService.SuspendAgent": (
         _FIELD, _FOUND, "FAILED_PRECONDITION AGENT_RETIRED", "FAILED_PRECONDITION AGENT_IN_CATALOG",
@@ -213,6 +220,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "AgentService.ResumeAgent": (_FIELD, _FOUND, "FAILED_PRECONDITION AGENT_IN_CATALOG", _ETAG),
     "AgentService.RetireAgent": (_FIELD, _FOUND, "FAILED_PRECONDITION AGENT_IN_CATALOG", _ETAG),
     "AgentService.EnrolAgent": (_FIELD, _FOUND, "FAILED_PRECONDITION AGENT_NOT_IN_CATALOG", _ETAG),
+    "AgentService.ObserveAgent": (_FIELD, _FOUND, "ALREADY_EXISTS AGENT_RETIRED", "PERMISSION_DENIED AGENT_NOT_ALLOWED"),
     "AgentService.RecordTelemetry": (
         _FIELD, "INVALID_ARGUMENT TELEMETRY_INVALID", _BOUND, "RESOURCE_EXHAUSTED INGEST_QUEUE_FULL",
     ),
@@ -231,7 +239,7 @@ METHODS: dict[str, tuple[str, ...]] = {
         "ALREADY_EXISTS REQUEST_ID_REUSED", "PERMISSION_DENIED FIELD_NOT_ALLOWED", _BOUND, _CHANGED,
     ),
     "WorkflowService.GetWorkflow": (_FIELD, _KNOWN),
-    "WorkflowService.ListWorkflows": (_FIELD, "INVALID_ARGUMENT FILTER_INVALID", _ORDER, *_PAGE),
+    "WorkflowService.ListWorkflows": (_FIELD, _FILTER, _ORDER, *_PAGE),
     "WorkflowService.UpdateWorkflow": (
         _FIELD, "INVALID_ARGUMENT FIELD_IMMUTABLE", _KNOWN, _ETAG, "ALREADY_EXISTS WORKFLOW_RETIRED",
         "PERMISSION_DENIED FIELD_NOT_ALLOWED", _BOUND, _CHANGED,
@@ -255,6 +263,17 @@ METHODS: dict[str, tuple[str, ...]] = {
     "TrustService.RefreshTrust": ("UNAVAILABLE TRUST_TICK_BUSY",),
     "TrustService.GetAgentTrust": (_FIELD, _FOUND),
     "TrustService.GetTrustHistory": (_FIELD, *_PAGE, _FOUND),
+    "TrustService.ListViolations": (_FIELD, _FILTER, _ORDER, *_PAGE),
+    "TrustService.ResolveViolation": (_FIELD, "NOT_FOUND VIOLATION_NOT_FOUND", "FAILED_PRECONDITION VIOLATION_RESOLVED"),
+    "TrustService.ListDrift": (_FIELD, _FILTER, _ORDER, *_PAGE),
+    "TrustService.AcceptDrift": (
+        _FIELD,
+        "NOT_FOUND DRIFT_NOT_FOUND",
+        "FAILED_PRECONDITION DRIFT_RESOLVED",
+        "FAILED_PRECONDITION AGENT_OWNED_BY_FILE",
+        "ALREADY_EXISTS AGENT_RETIRED",
+        _ETAG,
+    ),
     "ReportService.GetExecutiveSummary": (),
     "ReportService.ExportReport": (_FIELD,),
     "ReportService.GetHealing": (_FIELD,),

@@ -54,6 +54,7 @@ async def read_page(
     convert: Callable[[Record], Resource],
     *,
     restriction: str = "",
+    default: int = MOST_ROWS,
 ) -> Page[Resource]:
     """A page of the caller's resources; fewer than asked for if they are large.
 
@@ -63,11 +64,12 @@ async def read_page(
         request: What is asked for.
         convert: Makes the resource of a row.
         restriction: As `Query` has it.
+        default: Rows of a page where the request does not say how many.
 
     Raises:
         InvalidRequest: If anything that is asked for is wrong.
     """
-    limit = read_page_size(request.page_size, default=MOST_ROWS, most=MOST_ROWS)
+    limit = read_page_size(request.page_size, default=default, most=MOST_ROWS)
     condition = filtering.parse(request.filter, listing.fields)
     name = read_order(request.order_by, listing.orders)
     order = listing.orders[name]

@@ -56,6 +56,8 @@ def _block(records: Records, agents_of: AgentsOf, oldest_us: int, newest_us: int
     agents = [agent for agent in agents_of(records) if agent is not None]
     if len(agents) < len(records) or any(map(methodcaller("HasField", "attributes"), records)):
         raise _DoubtError
+    if any(map(attrgetter("rule"), records)):
+        raise _DoubtError
     at = _times(records, oldest_us, newest_us)
     counts = _counts(records)
     optional = _optional(records, counts[0])

@@ -113,14 +113,17 @@ def _to_row(
     if operations == 0:
         _check_heartbeat(record)
     values = (observed_us, operations, errors, violations, *_measures(record, operations))
+    rule = record.rule or None
+    if rule is not None:
+        _check_rule(record)
     if given := record.id:
         if len(given) > domain.MAX_ID_LENGTH:
             raise WrongField("id", "TOO_LONG", f"at most {domain.MAX_ID_LENGTH} characters")
         identity = domain.client_identity(given)
     else:
-        identity = domain.content_identity(values)
+        identity = domain.content_identity(values if rule is None else (*values, rule))
     key = pgproto.UUID(domain.record_key(observed_us, agent_id.bytes, identity))
-    return (agent_id, key, *values)
+    return (agent_id, key, *values, rule)
 
 
 def _measures(
@@ -194,6 +197,15 @@ def _check_counts(record: pb.TelemetryRecord) -> None:
         raise WrongField("errors", "OUT_OF_RANGE", "must not exceed operations")
 
 
+def _check_rule(record: pb.TelemetryRecord) -> None:
+    if len(record.rule) > domain.MAX_RULE_LENGTH:
+        raise WrongField("rule", "TOO_LONG", f"at most {domain.MAX_RULE_LENGTH} characters")
+    if not record.rule.isprintable():
+        raise WrongField("rule", "INVALID_FORMAT", "must have no control characters")
+    if not record.violations and not record.blocked_violations:
+        raise WrongField("rule", "NOT_ALLOWED", "names what violations broke, and there are none")
+
+
 def _check_heartbeat(record: pb.TelemetryRecord) -> None:
     for name in ("violations", *_MEASURES):
         if getattr(record, name) != 0:
@@ -221,6 +233,7 @@ def from_row(agent_id: UUID, row: Record) -> pb.StoredTelemetry:
             setattr(record, name, row[column] / scale)
     if row["attributes"] is not None:
         record.attributes.update(json.loads(row["attributes"]))
+    record.rule = row["rule"] or ""
     stored = pb.StoredTelemetry(key=str(row["key"]), record=record, counted=row["counted"])
     stored.created_at.FromDatetime(row["created_at"])
     return stored

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from orca_server.domain import agents as domain
+from orca_server.domain import drift as drift_domain
 from orca_server.domain.agents import (
     Agent,
     AgentState,
@@ -19,7 +20,7 @@ from orca_server.domain.agents import (
 )
 from orca_server.domain.changes import Kind
 from orca_server.domain.errors import Conflict, NotFound
-from orca_server.store import audit, changes
+from orca_server.store import audit, changes, drift
 from orca_server.store.audit import Author
 from orca_server.store.database import Connection, Record
 from orca_server.store.deletion import standing_still
@@ -175,6 +176,8 @@ async def save_agents(
     await changes.record(tx, author.tenant_id, ENTITY, ids, Kind.UPDATED)
     moved = [new.id for old, new in changed if domain.moves_trust(old, new)]
     await mark(tx, author.tenant_id, moved)
+    redefined = [new for old, new in changed if drift_domain.redefined(old.content, new.content)]
+    await drift.judge(tx, author, redefined)
     details = {new.id: domain.changes(old, new) for old, new in changed}
     await audit.record(tx, author, action, ENTITY, details)
 

@@ -208,6 +208,8 @@ def _comparison(one: Comparison, listing: Listing, statement: Statement) -> str:
     column, kind = listing.columns[one.field], listing.fields[one.field].kind
     if kind is Kind.CHOICE:
         return _choice(one, listing, statement)
+    if kind is Kind.FLAG:
+        return column if one.value == "true" else f"NOT {column}"
     if kind is Kind.LIST:
         return _in_list(column, one.value, statement)
     if kind is Kind.LABELS:

@@ -1,6 +1,14 @@
 """The lists that can be filtered and ordered: which field is which expression."""
 
-from orca_server.domain.filter_fields import AGENT_FIELDS, WORKFLOW_FIELDS
+from collections.abc import Mapping
+
+from orca_server.domain.filter_fields import (
+    AGENT_FIELDS,
+    DRIFT_FIELDS,
+    VIOLATION_FIELDS,
+    WORKFLOW_FIELDS,
+    Field,
+)
 from orca_server.store.filter_sql import Listing, Order
 from orca_server.store.queries import QUERIES
 
@@ -113,3 +121,21 @@ WORKFLOWS = Listing(
     lower=frozenset({"freshness", "last_outcome"}),
     missing={"freshness": "unmeasured"},
 )
+
+
+def _findings(table: str, name: str, fields: Mapping[str, Field]) -> Listing:
+    """A list of what is found about agents."""
+    columns = {field: f"{table}.{field}" for field in fields}
+    times = {"created_at": "timestamptz", "last_seen_at": "timestamptz"}
+    return Listing(
+        head=QUERIES[f"list_{name}"].rstrip(";"),
+        count=QUERIES[f"count_{name}"].rstrip(";"),
+        id=f"{table}.id",
+        fields=fields,
+        columns=columns | {"type": "agents.type", "name": "agents.name"},
+        orders=_both_ways(table, **times),
+    )
+
+
+VIOLATIONS = _findings("policy_violations", "violations", VIOLATION_FIELDS)
+DRIFT = _findings("drift_detections", "drift", DRIFT_FIELDS)

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg import Connection
 
-from orca_server.domain.telemetry import Row
+from orca_server.domain.telemetry import Row, violates
 from orca_server.store.batches import Stored, store_batch
 from orca_server.store.queries import QUERIES
 
@@ -27,8 +27,10 @@ async def store_row(connection: Connection, tenant_id: UUID, row: Row) -> bool:
     Returns:
         Whether it was stored; if not, `store_rows` finds out why.
     """
+    if violates(row):
+        return False
     try:
-        stored: bool = await connection.fetchval(QUERIES["store_record"], tenant_id, *row)
+        stored: bool = await connection.fetchval(QUERIES["store_record"], tenant_id, *row[:-1])
     except asyncpg.CheckViolationError:
         return False
     return stored

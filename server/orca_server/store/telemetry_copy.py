@@ -15,7 +15,14 @@ import numpy as np
 from asyncpg import Connection
 from numpy.typing import NDArray
 
-from orca_server.domain.telemetry_block import COUNTS, OPTIONAL, Block, concat, sum_hours
+from orca_server.domain.telemetry_block import (
+    COUNTS,
+    OPTIONAL,
+    Block,
+    concat,
+    sum_hours,
+    violations_of,
+)
 from orca_server.store.queries import QUERIES
 
 COLUMNS = (
@@ -57,6 +64,10 @@ async def copy_blocks(connection: Connection, tenant_id: UUID, blocks: Sequence[
             )
             if queued != len(sums):
                 raise _Unusual
+            if violations := violations_of(ordered):
+                await connection.execute(
+                    QUERIES["queue_violations"], tenant_id, *zip(*violations, strict=True)
+                )
     except (_Unusual, asyncpg.UniqueViolationError, asyncpg.CheckViolationError):
         return False
     return True

@@ -149,6 +149,8 @@ def _sums(row: Record) -> FleetSums:
         cost_nano_usd=int(row["cost_nano_usd"]),
         input_tokens=int(row["input_tokens"]),
         output_tokens=int(row["output_tokens"]),
+        baselines=row["baselines"],
+        drifted=row["drifted"],
     )
 
 

@@ -6,6 +6,7 @@ import warnings
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from orca.v1 import agent_pb2 as orca_dot_v1_dot_agent__pb2
 from orca.v1 import agent_service_pb2 as orca_dot_v1_dot_agent__service__pb2
+from orca.v1 import drift_pb2 as orca_dot_v1_dot_drift__pb2
 from orca.v1 import search_pb2 as orca_dot_v1_dot_search__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -98,6 +99,11 @@ class AgentServiceStub:
                 request_serializer=orca_dot_v1_dot_agent__service__pb2.EnrolAgentRequest.SerializeToString,
                 response_deserializer=orca_dot_v1_dot_agent__pb2.Agent.FromString,
                 _registered_method=True)
+        self.ObserveAgent = channel.unary_unary(
+                '/orca.v1.AgentService/ObserveAgent',
+                request_serializer=orca_dot_v1_dot_drift__pb2.ObserveAgentRequest.SerializeToString,
+                response_deserializer=orca_dot_v1_dot_drift__pb2.ObserveAgentResponse.FromString,
+                _registered_method=True)
         self.RecordTelemetry = channel.unary_unary(
                 '/orca.v1.AgentService/RecordTelemetry',
                 request_serializer=orca_dot_v1_dot_agent__service__pb2.RecordTelemetryRequest.SerializeToString,
@@ -182,7 +188,9 @@ class AgentServiceServicer:
         `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
         and name. Idempotent. Callers: operators; adapters may change what an agent says of
         itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-        `tools`, `labels`) and nothing that weighs its trust.
+        `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+        and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+        and accepted only by an operator.
 
         Errors:
 
@@ -302,6 +310,22 @@ class AgentServiceServicer:
         * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
         * `FAILED_PRECONDITION` (`AGENT_NOT_IN_CATALOG`): it is suspended or retired; resume it.
         * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ObserveAgent(self, request, context):
+        """Takes what somebody saw that an agent really is and compares it with what is accepted
+        (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+        catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+        * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+        * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -449,6 +473,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.EnrolAgent,
                     request_deserializer=orca_dot_v1_dot_agent__service__pb2.EnrolAgentRequest.FromString,
                     response_serializer=orca_dot_v1_dot_agent__pb2.Agent.SerializeToString,
+            ),
+            'ObserveAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ObserveAgent,
+                    request_deserializer=orca_dot_v1_dot_drift__pb2.ObserveAgentRequest.FromString,
+                    response_serializer=orca_dot_v1_dot_drift__pb2.ObserveAgentResponse.SerializeToString,
             ),
             'RecordTelemetry': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordTelemetry,
@@ -779,6 +808,33 @@ class AgentService:
             '/orca.v1.AgentService/EnrolAgent',
             orca_dot_v1_dot_agent__service__pb2.EnrolAgentRequest.SerializeToString,
             orca_dot_v1_dot_agent__pb2.Agent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ObserveAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.AgentService/ObserveAgent',
+            orca_dot_v1_dot_drift__pb2.ObserveAgentRequest.SerializeToString,
+            orca_dot_v1_dot_drift__pb2.ObserveAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,

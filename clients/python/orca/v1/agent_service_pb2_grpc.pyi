@@ -8,6 +8,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from orca.v1 import agent_pb2 as _agent_pb2
 from orca.v1 import agent_service_pb2 as _agent_service_pb2
+from orca.v1 import drift_pb2 as _drift_pb2
 from orca.v1 import search_pb2 as _search_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -78,7 +79,9 @@ class AgentServiceStub:
     `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
     and name. Idempotent. Callers: operators; adapters may change what an agent says of
     itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-    `tools`, `labels`) and nothing that weighs its trust.
+    `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+    and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+    and accepted only by an operator.
 
     Errors:
 
@@ -170,6 +173,18 @@ class AgentServiceStub:
     * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
     * `FAILED_PRECONDITION` (`AGENT_NOT_IN_CATALOG`): it is suspended or retired; resume it.
     * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
+    """
+    ObserveAgent: _grpc.UnaryUnaryMultiCallable[_drift_pb2.ObserveAgentRequest, _drift_pb2.ObserveAgentResponse]
+    """Takes what somebody saw that an agent really is and compares it with what is accepted
+    (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+    catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+    * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+    * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
     """
     RecordTelemetry: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RecordTelemetryRequest, _agent_service_pb2.RecordTelemetryResponse]
     """Stores 1 to 1,000 records, all or none: the reply means that all are committed.
@@ -284,7 +299,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
     and name. Idempotent. Callers: operators; adapters may change what an agent says of
     itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-    `tools`, `labels`) and nothing that weighs its trust.
+    `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+    and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+    and accepted only by an operator.
 
     Errors:
 
@@ -376,6 +393,18 @@ class AgentServiceAsyncStub(AgentServiceStub):
     * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
     * `FAILED_PRECONDITION` (`AGENT_NOT_IN_CATALOG`): it is suspended or retired; resume it.
     * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
+    """
+    ObserveAgent: _aio.UnaryUnaryMultiCallable[_drift_pb2.ObserveAgentRequest, _drift_pb2.ObserveAgentResponse]  # type: ignore[assignment]
+    """Takes what somebody saw that an agent really is and compares it with what is accepted
+    (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+    catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+    * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+    * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+    * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
     """
     RecordTelemetry: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RecordTelemetryRequest, _agent_service_pb2.RecordTelemetryResponse]  # type: ignore[assignment]
     """Stores 1 to 1,000 records, all or none: the reply means that all are committed.
@@ -511,7 +540,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
         and name. Idempotent. Callers: operators; adapters may change what an agent says of
         itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-        `tools`, `labels`) and nothing that weighs its trust.
+        `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+        and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+        and accepted only by an operator.
 
         Errors:
 
@@ -645,6 +676,24 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
         * `FAILED_PRECONDITION` (`AGENT_NOT_IN_CATALOG`): it is suspended or retired; resume it.
         * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ObserveAgent(
+        self,
+        request: _drift_pb2.ObserveAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_drift_pb2.ObserveAgentResponse, _abc.Awaitable[_drift_pb2.ObserveAgentResponse]]:
+        """Takes what somebody saw that an agent really is and compares it with what is accepted
+        (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+        catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+        * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+        * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+        * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
         """
 
     @_abc_1.abstractmethod

@@ -48,6 +48,7 @@ class TelemetryRecord(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Id of the agent. Either this or `agent`."""
     id: _builtins.str
@@ -74,6 +75,10 @@ class TelemetryRecord(_message.Message):
     """Input tokens of the operations together, 0 to 10^9."""
     output_tokens: _builtins.int
     """Output tokens of the operations together, 0 to 10^9."""
+    rule: _builtins.str
+    """Policy rule that the violations broke, at most 200 characters; only where there are some.
+    Empty: `reported`. Violations of one rule are one open row of ListViolations.
+    """
     @_builtins.property
     def agent(self) -> Global___AgentRef:
         """Type and name of the agent. Either this or `agent_id`."""
@@ -106,10 +111,11 @@ class TelemetryRecord(_message.Message):
         input_tokens: _builtins.int | None = ...,
         output_tokens: _builtins.int | None = ...,
         attributes: _struct_pb2.Struct | None = ...,
+        rule: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attempts", b"_attempts", "_blocked_violations", b"_blocked_violations", "_cost_usd", b"_cost_usd", "_input_tokens", b"_input_tokens", "_latency_max_ms", b"_latency_max_ms", "_latency_ms", b"_latency_ms", "_output_tokens", b"_output_tokens", "agent", b"agent", "attempts", b"attempts", "attributes", b"attributes", "blocked_violations", b"blocked_violations", "cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "latency_max_ms", b"latency_max_ms", "latency_ms", b"latency_ms", "observed_at", b"observed_at", "output_tokens", b"output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempts", b"_attempts", "_blocked_violations", b"_blocked_violations", "_cost_usd", b"_cost_usd", "_input_tokens", b"_input_tokens", "_latency_max_ms", b"_latency_max_ms", "_latency_ms", b"_latency_ms", "_output_tokens", b"_output_tokens", "agent", b"agent", "agent_id", b"agent_id", "attempts", b"attempts", "attributes", b"attributes", "blocked_violations", b"blocked_violations", "cost_usd", b"cost_usd", "errors", b"errors", "id", b"id", "input_tokens", b"input_tokens", "latency_max_ms", b"latency_max_ms", "latency_ms", b"latency_ms", "observed_at", b"observed_at", "operations", b"operations", "output_tokens", b"output_tokens", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempts", b"_attempts", "_blocked_violations", b"_blocked_violations", "_cost_usd", b"_cost_usd", "_input_tokens", b"_input_tokens", "_latency_max_ms", b"_latency_max_ms", "_latency_ms", b"_latency_ms", "_output_tokens", b"_output_tokens", "agent", b"agent", "agent_id", b"agent_id", "attempts", b"attempts", "attributes", b"attributes", "blocked_violations", b"blocked_violations", "cost_usd", b"cost_usd", "errors", b"errors", "id", b"id", "input_tokens", b"input_tokens", "latency_max_ms", b"latency_max_ms", "latency_ms", b"latency_ms", "observed_at", b"observed_at", "operations", b"operations", "output_tokens", b"output_tokens", "rule", b"rule", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempts: _TypeAlias = _typing.Literal["attempts"]  # noqa: Y015
     _WhichOneofArgType__attempts: _TypeAlias = _typing.Literal["_attempts", b"_attempts"]  # noqa: Y015

@@ -117,6 +117,7 @@ class Trust(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     WORKFLOWS_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
     trust_score: _builtins.float
     """Score, 0 to 1. Absent while nothing was ever measured."""
     trust_ppb: _builtins.int
@@ -128,8 +129,8 @@ class Trust(_message.Message):
     none is measured.
     """
     drift_rate_pct: _builtins.float
-    """Share of entities with a baseline whose configuration drifted, 0 to 100. Absent while
-    there is no baseline.
+    """Share of agents with a baseline whose configuration drifted, 0 to 100. Absent while there
+    is no baseline: while nobody looked, nothing is known.
     """
     compliance_sla_pct: _builtins.float
     """100 x (1 - unblocked violations / operations), pooled over the agents' windows."""
@@ -179,6 +180,10 @@ class Trust(_message.Message):
     def workflows(self) -> Global___WorkflowsByFreshness:
         """Workflows by freshness."""
 
+    @_builtins.property
+    def drift(self) -> Global___DriftCounts:
+        """What `drift_rate_pct` is made of."""
+
     def __init__(
         self,
         *,
@@ -201,10 +206,11 @@ class Trust(_message.Message):
         input_tokens: _builtins.float = ...,
         output_tokens: _builtins.float = ...,
         workflows: Global___WorkflowsByFreshness | None = ...,
+        drift: Global___DriftCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "coverage", b"coverage", "drift_rate_pct", b"drift_rate_pct", "interval", b"interval", "risk_avoided_usd", b"risk_avoided_usd", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "workflows", b"workflows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "coverage", b"coverage", "drift", b"drift", "drift_rate_pct", b"drift_rate_pct", "interval", b"interval", "risk_avoided_usd", b"risk_avoided_usd", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "workflows", b"workflows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "band", b"band", "capped_by", b"capped_by", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "cost_usd", b"cost_usd", "coverage", b"coverage", "drift_rate_pct", b"drift_rate_pct", "input_tokens", b"input_tokens", "interval", b"interval", "output_tokens", b"output_tokens", "risk_avoided_usd", b"risk_avoided_usd", "stale", b"stale", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "workflows", b"workflows", "worst", b"worst"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "_drift_rate_pct", b"_drift_rate_pct", "_risk_avoided_usd", b"_risk_avoided_usd", "_sync_freshness_pct", b"_sync_freshness_pct", "_trust_ppb", b"_trust_ppb", "_trust_score", b"_trust_score", "agents_by_band", b"agents_by_band", "as_of", b"as_of", "band", b"band", "capped_by", b"capped_by", "compliance_sla_pct", b"compliance_sla_pct", "components", b"components", "cost_usd", b"cost_usd", "coverage", b"coverage", "drift", b"drift", "drift_rate_pct", b"drift_rate_pct", "input_tokens", b"input_tokens", "interval", b"interval", "output_tokens", b"output_tokens", "risk_avoided_usd", b"risk_avoided_usd", "stale", b"stale", "sync_freshness_pct", b"sync_freshness_pct", "trust_ppb", b"trust_ppb", "trust_score", b"trust_score", "workflows", b"workflows", "worst", b"worst"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compliance_sla_pct: _TypeAlias = _typing.Literal["compliance_sla_pct"]  # noqa: Y015
     _WhichOneofArgType__compliance_sla_pct: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct"]  # noqa: Y015
@@ -232,6 +238,34 @@ class Trust(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trust_score) -> _WhichOneofReturnType__trust_score | None: ...
 
 Global___Trust: _TypeAlias = Trust  # noqa: Y015
+
+@_typing.final
+class DriftCounts(_message.Message):
+    """How many agents of the fleet are as they were accepted. `drift_rate_pct` is
+    100 x drifted / baselines; staleness is not drift.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASELINES_FIELD_NUMBER: _builtins.int
+    DRIFTED_FIELD_NUMBER: _builtins.int
+    baselines: _builtins.float
+    """Agents of which something was ever observed."""
+    drifted: _builtins.float
+    """Those with an open drift."""
+    def __init__(
+        self,
+        *,
+        baselines: _builtins.float = ...,
+        drifted: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "drifted", b"drifted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftCounts: _TypeAlias = DriftCounts  # noqa: Y015
 
 @_typing.final
 class WorkflowsByFreshness(_message.Message):

@@ -25,11 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from orca.v1 import drift_pb2 as orca_dot_v1_dot_drift__pb2
 from orca.v1 import options_pb2 as orca_dot_v1_dot_options__pb2
 from orca.v1 import trust_pb2 as orca_dot_v1_dot_trust__pb2
+from orca.v1 import violation_pb2 as orca_dot_v1_dot_violation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1borca/v1/trust_service.proto\x12\x07orca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15orca/v1/options.proto\x1a\x13orca/v1/trust.proto\".\n\x0fGetTrustRequest\x12\x1b\n\rshow_interval\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x15\n\x13RefreshTrustRequest\".\n\x14GetAgentTrustRequest\x12\x16\n\x08\x61gent_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xcd\x01\n\x16GetTrustHistoryRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x32\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x61gent_id\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"k\n\x17GetTrustHistoryResponse\x12#\n\x06points\x18\x01 \x03(\x0b\x32\x13.orca.v1.TrustPoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\x32\x99\x04\n\x0cTrustService\x12_\n\x08GetTrust\x12\x18.orca.v1.GetTrustRequest\x1a\x0e.orca.v1.Trust\")\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02\x15\x12\x06/trustZ\x0b\x12\t/v1/trust\x12\x80\x01\n\x0cRefreshTrust\x12\x1c.orca.v1.RefreshTrustRequest\x1a\x0e.orca.v1.Trust\"B\xea\xc7\x18\rtrust.refresh\x82\xd3\xe4\x93\x02+\"\x0e/trust/refresh:\x01*Z\x16\"\x11/v1/trust/refresh:\x01*\x12\x92\x01\n\rGetAgentTrust\x12\x1d.orca.v1.GetAgentTrustRequest\x1a\x13.orca.v1.AgentTrust\"M\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02\x39\x12\x18/agents/{agent_id}/trustZ\x1d\x12\x1b/v1/agents/{agent_id}/trust\x12\x8f\x01\n\x0fGetTrustHistory\x12\x1f.orca.v1.GetTrustHistoryRequest\x1a .orca.v1.GetTrustHistoryResponse\"9\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02%\x12\x0e/trust/historyZ\x13\x12\x11/v1/trust/historyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1borca/v1/trust_service.proto\x12\x07orca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orca/v1/drift.proto\x1a\x15orca/v1/options.proto\x1a\x13orca/v1/trust.proto\x1a\x17orca/v1/violation.proto\".\n\x0fGetTrustRequest\x12\x1b\n\rshow_interval\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x15\n\x13RefreshTrustRequest\".\n\x14GetAgentTrustRequest\x12\x16\n\x08\x61gent_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xcd\x01\n\x16GetTrustHistoryRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x34\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x32\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x16\n\x08\x61gent_id\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"k\n\x17GetTrustHistoryResponse\x12#\n\x06points\x18\x01 \x03(\x0b\x32\x13.orca.v1.TrustPoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"x\n\x15ListViolationsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"s\n\x16ListViolationsResponse\x12,\n\nviolations\x18\x01 \x03(\x0b\x32\x18.orca.v1.PolicyViolation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"A\n\x17ResolveViolationRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"s\n\x10ListDriftRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"h\n\x11ListDriftResponse\x12&\n\x05\x64rift\x18\x01 \x03(\x0b\x32\x17.orca.v1.DriftDetection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"P\n\x12\x41\x63\x63\x65ptDriftRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x32\xcc\x08\n\x0cTrustService\x12_\n\x08GetTrust\x12\x18.orca.v1.GetTrustRequest\x1a\x0e.orca.v1.Trust\")\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02\x15\x12\x06/trustZ\x0b\x12\t/v1/trust\x12\x80\x01\n\x0cRefreshTrust\x12\x1c.orca.v1.RefreshTrustRequest\x1a\x0e.orca.v1.Trust\"B\xea\xc7\x18\rtrust.refresh\x82\xd3\xe4\x93\x02+\"\x0e/trust/refresh:\x01*Z\x16\"\x11/v1/trust/refresh:\x01*\x12\x92\x01\n\rGetAgentTrust\x12\x1d.orca.v1.GetAgentTrustRequest\x1a\x13.orca.v1.AgentTrust\"M\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02\x39\x12\x18/agents/{agent_id}/trustZ\x1d\x12\x1b/v1/agents/{agent_id}/trust\x12\x8f\x01\n\x0fGetTrustHistory\x12\x1f.orca.v1.GetTrustHistoryRequest\x1a .orca.v1.GetTrustHistoryResponse\"9\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02%\x12\x0e/trust/historyZ\x13\x12\x11/v1/trust/history\x12\x86\x01\n\x0eListViolations\x12\x1e.orca.v1.ListViolationsRequest\x1a\x1f.orca.v1.ListViolationsResponse\"3\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02\x1f\x12\x0b/violationsZ\x10\x12\x0e/v1/violations\x12\xa6\x01\n\x10ResolveViolation\x12 .orca.v1.ResolveViolationRequest\x1a\x18.orca.v1.PolicyViolation\"V\xea\xc7\x18\rtrust.resolve\x82\xd3\xe4\x93\x02?\"\x18/violations/{id}:resolve:\x01*Z \"\x1b/v1/violations/{id}:resolve:\x01*\x12m\n\tListDrift\x12\x19.orca.v1.ListDriftRequest\x1a\x1a.orca.v1.ListDriftResponse\")\xea\xc7\x18\ntrust.read\x82\xd3\xe4\x93\x02\x15\x12\x06/driftZ\x0b\x12\t/v1/drift\x12\x8f\x01\n\x0b\x41\x63\x63\x65ptDrift\x12\x1b.orca.v1.AcceptDriftRequest\x1a\x17.orca.v1.DriftDetection\"J\xea\xc7\x18\rtrust.resolve\x82\xd3\xe4\x93\x02\x33\"\x12/drift/{id}:accept:\x01*Z\x1a\"\x15/v1/drift/{id}:accept:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +52,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTRUSTHISTORYREQUEST'].fields_by_name['end_time']._serialized_options = b'\342A\001\001'
   _globals['_GETTRUSTHISTORYREQUEST'].fields_by_name['agent_id']._loaded_options = None
   _globals['_GETTRUSTHISTORYREQUEST'].fields_by_name['agent_id']._serialized_options = b'\342A\001\001'
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['filter']._loaded_options = None
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001'
+  _globals['_RESOLVEVIOLATIONREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_RESOLVEVIOLATIONREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_RESOLVEVIOLATIONREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_RESOLVEVIOLATIONREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002'
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['filter']._loaded_options = None
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTDRIFTREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001'
+  _globals['_ACCEPTDRIFTREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_ACCEPTDRIFTREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002'
+  _globals['_ACCEPTDRIFTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_ACCEPTDRIFTREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_ACCEPTDRIFTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_ACCEPTDRIFTREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\001'
   _globals['_TRUSTSERVICE'].methods_by_name['GetTrust']._loaded_options = None
   _globals['_TRUSTSERVICE'].methods_by_name['GetTrust']._serialized_options = b'\352\307\030\ntrust.read\202\323\344\223\002\025\022\006/trustZ\013\022\t/v1/trust'
   _globals['_TRUSTSERVICE'].methods_by_name['RefreshTrust']._loaded_options = None
@@ -58,16 +86,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRUSTSERVICE'].methods_by_name['GetAgentTrust']._serialized_options = b'\352\307\030\ntrust.read\202\323\344\223\0029\022\030/agents/{agent_id}/trustZ\035\022\033/v1/agents/{agent_id}/trust'
   _globals['_TRUSTSERVICE'].methods_by_name['GetTrustHistory']._loaded_options = None
   _globals['_TRUSTSERVICE'].methods_by_name['GetTrustHistory']._serialized_options = b'\352\307\030\ntrust.read\202\323\344\223\002%\022\016/trust/historyZ\023\022\021/v1/trust/history'
-  _globals['_GETTRUSTREQUEST']._serialized_start=180
-  _globals['_GETTRUSTREQUEST']._serialized_end=226
-  _globals['_REFRESHTRUSTREQUEST']._serialized_start=228
-  _globals['_REFRESHTRUSTREQUEST']._serialized_end=249
-  _globals['_GETAGENTTRUSTREQUEST']._serialized_start=251
-  _globals['_GETAGENTTRUSTREQUEST']._serialized_end=297
-  _globals['_GETTRUSTHISTORYREQUEST']._serialized_start=300
-  _globals['_GETTRUSTHISTORYREQUEST']._serialized_end=505
-  _globals['_GETTRUSTHISTORYRESPONSE']._serialized_start=507
-  _globals['_GETTRUSTHISTORYRESPONSE']._serialized_end=614
-  _globals['_TRUSTSERVICE']._serialized_start=617
-  _globals['_TRUSTSERVICE']._serialized_end=1154
+  _globals['_TRUSTSERVICE'].methods_by_name['ListViolations']._loaded_options = None
+  _globals['_TRUSTSERVICE'].methods_by_name['ListViolations']._serialized_options = b'\352\307\030\ntrust.read\202\323\344\223\002\037\022\013/violationsZ\020\022\016/v1/violations'
+  _globals['_TRUSTSERVICE'].methods_by_name['ResolveViolation']._loaded_options = None
+  _globals['_TRUSTSERVICE'].methods_by_name['ResolveViolation']._serialized_options = b'\352\307\030\rtrust.resolve\202\323\344\223\002?\"\030/violations/{id}:resolve:\001*Z \"\033/v1/violations/{id}:resolve:\001*'
+  _globals['_TRUSTSERVICE'].methods_by_name['ListDrift']._loaded_options = None
+  _globals['_TRUSTSERVICE'].methods_by_name['ListDrift']._serialized_options = b'\352\307\030\ntrust.read\202\323\344\223\002\025\022\006/driftZ\013\022\t/v1/drift'
+  _globals['_TRUSTSERVICE'].methods_by_name['AcceptDrift']._loaded_options = None
+  _globals['_TRUSTSERVICE'].methods_by_name['AcceptDrift']._serialized_options = b'\352\307\030\rtrust.resolve\202\323\344\223\0023\"\022/drift/{id}:accept:\001*Z\032\"\025/v1/drift/{id}:accept:\001*'
+  _globals['_GETTRUSTREQUEST']._serialized_start=226
+  _globals['_GETTRUSTREQUEST']._serialized_end=272
+  _globals['_REFRESHTRUSTREQUEST']._serialized_start=274
+  _globals['_REFRESHTRUSTREQUEST']._serialized_end=295
+  _globals['_GETAGENTTRUSTREQUEST']._serialized_start=297
+  _globals['_GETAGENTTRUSTREQUEST']._serialized_end=343
+  _globals['_GETTRUSTHISTORYREQUEST']._serialized_start=346
+  _globals['_GETTRUSTHISTORYREQUEST']._serialized_end=551
+  _globals['_GETTRUSTHISTORYRESPONSE']._serialized_start=553
+  _globals['_GETTRUSTHISTORYRESPONSE']._serialized_end=660
+  _globals['_LISTVIOLATIONSREQUEST']._serialized_start=662
+  _globals['_LISTVIOLATIONSREQUEST']._serialized_end=782
+  _globals['_LISTVIOLATIONSRESPONSE']._serialized_start=784
+  _globals['_LISTVIOLATIONSRESPONSE']._serialized_end=899
+  _globals['_RESOLVEVIOLATIONREQUEST']._serialized_start=901
+  _globals['_RESOLVEVIOLATIONREQUEST']._serialized_end=966
+  _globals['_LISTDRIFTREQUEST']._serialized_start=968
+  _globals['_LISTDRIFTREQUEST']._serialized_end=1083
+  _globals['_LISTDRIFTRESPONSE']._serialized_start=1085
+  _globals['_LISTDRIFTRESPONSE']._serialized_end=1189
+  _globals['_ACCEPTDRIFTREQUEST']._serialized_start=1191
+  _globals['_ACCEPTDRIFTREQUEST']._serialized_end=1271
+  _globals['_TRUSTSERVICE']._serialized_start=1274
+  _globals['_TRUSTSERVICE']._serialized_end=2374
 # @@protoc_insertion_point(module_scope)

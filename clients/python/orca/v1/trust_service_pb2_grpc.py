@@ -3,8 +3,10 @@
 import grpc
 import warnings
 
+from orca.v1 import drift_pb2 as orca_dot_v1_dot_drift__pb2
 from orca.v1 import trust_pb2 as orca_dot_v1_dot_trust__pb2
 from orca.v1 import trust_service_pb2 as orca_dot_v1_dot_trust__service__pb2
+from orca.v1 import violation_pb2 as orca_dot_v1_dot_violation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -60,6 +62,26 @@ class TrustServiceStub:
                 '/orca.v1.TrustService/GetTrustHistory',
                 request_serializer=orca_dot_v1_dot_trust__service__pb2.GetTrustHistoryRequest.SerializeToString,
                 response_deserializer=orca_dot_v1_dot_trust__service__pb2.GetTrustHistoryResponse.FromString,
+                _registered_method=True)
+        self.ListViolations = channel.unary_unary(
+                '/orca.v1.TrustService/ListViolations',
+                request_serializer=orca_dot_v1_dot_trust__service__pb2.ListViolationsRequest.SerializeToString,
+                response_deserializer=orca_dot_v1_dot_trust__service__pb2.ListViolationsResponse.FromString,
+                _registered_method=True)
+        self.ResolveViolation = channel.unary_unary(
+                '/orca.v1.TrustService/ResolveViolation',
+                request_serializer=orca_dot_v1_dot_trust__service__pb2.ResolveViolationRequest.SerializeToString,
+                response_deserializer=orca_dot_v1_dot_violation__pb2.PolicyViolation.FromString,
+                _registered_method=True)
+        self.ListDrift = channel.unary_unary(
+                '/orca.v1.TrustService/ListDrift',
+                request_serializer=orca_dot_v1_dot_trust__service__pb2.ListDriftRequest.SerializeToString,
+                response_deserializer=orca_dot_v1_dot_trust__service__pb2.ListDriftResponse.FromString,
+                _registered_method=True)
+        self.AcceptDrift = channel.unary_unary(
+                '/orca.v1.TrustService/AcceptDrift',
+                request_serializer=orca_dot_v1_dot_trust__service__pb2.AcceptDriftRequest.SerializeToString,
+                response_deserializer=orca_dot_v1_dot_drift__pb2.DriftDetection.FromString,
                 _registered_method=True)
 
 
@@ -120,6 +142,65 @@ class TrustServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListViolations(self, request, context):
+        """Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+        `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+        without a page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveViolation(self, request, context):
+        """Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+        is observed later opens a new one. It changes no score: violations stay facts. Not
+        idempotent: the second call is refused. Callers: operators.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+        * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+        * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDrift(self, request, context):
+        """Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+        `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+        without a page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptDrift(self, request, context):
+        """Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+        idempotent: the second call is refused. Callers: operators.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+        * `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+        * `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+        * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+        it there.
+        * `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+        * `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrustServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +223,26 @@ def add_TrustServiceServicer_to_server(servicer, server):
                     servicer.GetTrustHistory,
                     request_deserializer=orca_dot_v1_dot_trust__service__pb2.GetTrustHistoryRequest.FromString,
                     response_serializer=orca_dot_v1_dot_trust__service__pb2.GetTrustHistoryResponse.SerializeToString,
+            ),
+            'ListViolations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListViolations,
+                    request_deserializer=orca_dot_v1_dot_trust__service__pb2.ListViolationsRequest.FromString,
+                    response_serializer=orca_dot_v1_dot_trust__service__pb2.ListViolationsResponse.SerializeToString,
+            ),
+            'ResolveViolation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveViolation,
+                    request_deserializer=orca_dot_v1_dot_trust__service__pb2.ResolveViolationRequest.FromString,
+                    response_serializer=orca_dot_v1_dot_violation__pb2.PolicyViolation.SerializeToString,
+            ),
+            'ListDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDrift,
+                    request_deserializer=orca_dot_v1_dot_trust__service__pb2.ListDriftRequest.FromString,
+                    response_serializer=orca_dot_v1_dot_trust__service__pb2.ListDriftResponse.SerializeToString,
+            ),
+            'AcceptDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptDrift,
+                    request_deserializer=orca_dot_v1_dot_trust__service__pb2.AcceptDriftRequest.FromString,
+                    response_serializer=orca_dot_v1_dot_drift__pb2.DriftDetection.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -258,6 +359,114 @@ class TrustService:
             '/orca.v1.TrustService/GetTrustHistory',
             orca_dot_v1_dot_trust__service__pb2.GetTrustHistoryRequest.SerializeToString,
             orca_dot_v1_dot_trust__service__pb2.GetTrustHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListViolations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.TrustService/ListViolations',
+            orca_dot_v1_dot_trust__service__pb2.ListViolationsRequest.SerializeToString,
+            orca_dot_v1_dot_trust__service__pb2.ListViolationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveViolation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.TrustService/ResolveViolation',
+            orca_dot_v1_dot_trust__service__pb2.ResolveViolationRequest.SerializeToString,
+            orca_dot_v1_dot_violation__pb2.PolicyViolation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.TrustService/ListDrift',
+            orca_dot_v1_dot_trust__service__pb2.ListDriftRequest.SerializeToString,
+            orca_dot_v1_dot_trust__service__pb2.ListDriftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orca.v1.TrustService/AcceptDrift',
+            orca_dot_v1_dot_trust__service__pb2.AcceptDriftRequest.SerializeToString,
+            orca_dot_v1_dot_drift__pb2.DriftDetection.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from orca.v1 import drift_pb2 as _drift_pb2
 from orca.v1 import trust_pb2 as _trust_pb2
 from orca.v1 import trust_service_pb2 as _trust_service_pb2
+from orca.v1 import violation_pb2 as _violation_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -72,6 +74,49 @@ class TrustServiceStub:
       correct what is named.
     * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
     """
+    ListViolations: _grpc.UnaryUnaryMultiCallable[_trust_service_pb2.ListViolationsRequest, _trust_service_pb2.ListViolationsResponse]
+    """Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+      `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+      without a page token.
+    """
+    ResolveViolation: _grpc.UnaryUnaryMultiCallable[_trust_service_pb2.ResolveViolationRequest, _violation_pb2.PolicyViolation]
+    """Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+    is observed later opens a new one. It changes no score: violations stay facts. Not
+    idempotent: the second call is refused. Callers: operators.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+    * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+    * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+    """
+    ListDrift: _grpc.UnaryUnaryMultiCallable[_trust_service_pb2.ListDriftRequest, _trust_service_pb2.ListDriftResponse]
+    """Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+      `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+      without a page token.
+    """
+    AcceptDrift: _grpc.UnaryUnaryMultiCallable[_trust_service_pb2.AcceptDriftRequest, _drift_pb2.DriftDetection]
+    """Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+    idempotent: the second call is refused. Callers: operators.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+    * `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+    * `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+    * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+      it there.
+    * `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+    * `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
+    """
 
 @_typing.type_check_only
 class TrustServiceAsyncStub(TrustServiceStub):
@@ -115,6 +160,49 @@ class TrustServiceAsyncStub(TrustServiceStub):
     * `INVALID_ARGUMENT` (`FIELD_INVALID`, `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`):
       correct what is named.
     * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+    """
+    ListViolations: _aio.UnaryUnaryMultiCallable[_trust_service_pb2.ListViolationsRequest, _trust_service_pb2.ListViolationsResponse]  # type: ignore[assignment]
+    """Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+      `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+      without a page token.
+    """
+    ResolveViolation: _aio.UnaryUnaryMultiCallable[_trust_service_pb2.ResolveViolationRequest, _violation_pb2.PolicyViolation]  # type: ignore[assignment]
+    """Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+    is observed later opens a new one. It changes no score: violations stay facts. Not
+    idempotent: the second call is refused. Callers: operators.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+    * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+    * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+    """
+    ListDrift: _aio.UnaryUnaryMultiCallable[_trust_service_pb2.ListDriftRequest, _trust_service_pb2.ListDriftResponse]  # type: ignore[assignment]
+    """Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+      `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+      without a page token.
+    """
+    AcceptDrift: _aio.UnaryUnaryMultiCallable[_trust_service_pb2.AcceptDriftRequest, _drift_pb2.DriftDetection]  # type: ignore[assignment]
+    """Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+    idempotent: the second call is refused. Callers: operators.
+
+    Errors:
+
+    * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+    * `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+    * `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+    * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+      it there.
+    * `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+    * `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
     """
 
 class TrustServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -180,6 +268,73 @@ class TrustServiceServicer(metaclass=_abc_1.ABCMeta):
         * `INVALID_ARGUMENT` (`FIELD_INVALID`, `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`):
           correct what is named.
         * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+        """
+
+    @_abc_1.abstractmethod
+    def ListViolations(
+        self,
+        request: _trust_service_pb2.ListViolationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trust_service_pb2.ListViolationsResponse, _abc.Awaitable[_trust_service_pb2.ListViolationsResponse]]:
+        """Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+          `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+          without a page token.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveViolation(
+        self,
+        request: _trust_service_pb2.ResolveViolationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_violation_pb2.PolicyViolation, _abc.Awaitable[_violation_pb2.PolicyViolation]]:
+        """Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+        is observed later opens a new one. It changes no score: violations stay facts. Not
+        idempotent: the second call is refused. Callers: operators.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+        * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+        * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDrift(
+        self,
+        request: _trust_service_pb2.ListDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trust_service_pb2.ListDriftResponse, _abc.Awaitable[_trust_service_pb2.ListDriftResponse]]:
+        """Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+          `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+          without a page token.
+        """
+
+    @_abc_1.abstractmethod
+    def AcceptDrift(
+        self,
+        request: _trust_service_pb2.AcceptDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_drift_pb2.DriftDetection, _abc.Awaitable[_drift_pb2.DriftDetection]]:
+        """Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+        idempotent: the second call is refused. Callers: operators.
+
+        Errors:
+
+        * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+        * `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+        * `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+        * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+          it there.
+        * `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+        * `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
         """
 
 def add_TrustServiceServicer_to_server(servicer: TrustServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
