@@ -32,7 +32,7 @@ OTHER_TENANT = UUID("00000000-0000-0000-0000-000000000002")
 TENANTS = (DEFAULT_TENANT, OTHER_TENANT)
 TABLES = (
     "agents, audit_entries, telemetry, trust_inbox, agent_hours, agent_days, agent_trust, "
-    "trust_current, trust_snapshots, agent_trust_history"
+    "trust_current, trust_snapshots, agent_trust_history, violation_inbox, policy_violations"
 )
 ALL_DAYS = """
     CREATE TABLE telemetry_always PARTITION OF telemetry FOR VALUES

@@ -120,8 +120,9 @@ GROUP BY agent_id;
 
 -- name: verify_agents
 -- Every agent with what the last tick wrote of it, by id. `changed`: an operator changed it since;
--- `waiting`: that, or records came since. $1: tenant. Index: agents_pkey, agent_trust_pkey; the inbox
--- is read whole.
+-- `waiting`: that, or records came since; `drift_waiting`: it was observed since. $1: tenant.
+-- Index: agents_pkey, agent_trust_pkey, agent_observations_pkey, drift_detections_open_idx; the inboxes
+-- are read whole.
 SELECT
     agents.id,
     agents.type,
@@ -160,11 +161,75 @@ SELECT
     trust.last_seen_at,
     trust.in_fleet,
     trust.criticality,
-    trust.next_deadline_at
+    trust.next_deadline_at,
+    trust.drifted,
+    CASE
+        WHEN EXISTS (
+            SELECT FROM agent_observations AS o WHERE o.tenant_id = agents.tenant_id AND o.agent_id = agents.id
+        )
+            THEN EXISTS (
+                SELECT FROM drift_detections AS d
+                WHERE
+                    d.tenant_id = agents.tenant_id
+                    AND d.entity_type = 'agent'
+                    AND d.entity_id = agents.id
+                    AND NOT d.resolved
+            )
+    END AS said_drifted,
+    agents.id IN (SELECT agent_id FROM drift_inbox WHERE tenant_id = $1) AS drift_waiting
 FROM agents
 LEFT JOIN agent_trust AS trust ON trust.tenant_id = agents.tenant_id AND trust.agent_id = agents.id
 WHERE agents.tenant_id = $1
 ORDER BY agents.id;
+
+-- name: verify_violations
+-- Compares the violations of some agents, with what waits for the next tick, to the records that
+-- count. One row per agent and rule: how many, kept and told, blocked ones second; `expired`: some
+-- were observed before $3, so their records may be gone. $1: tenant; $2: agents.
+-- Index: telemetry_pkey, policy_violations_open_idx, policy_violations_resolved_idx; the inbox is read
+-- whole.
+WITH told AS (
+    SELECT
+        agent_id,
+        coalesce(rule, 'reported') AS rule,
+        ARRAY[sum(violations), sum(coalesce(blocked_violations, 0))] AS counts
+    FROM telemetry
+    WHERE
+        tenant_id = $1
+        AND agent_id = ANY($2::uuid[])
+        AND counted
+        AND (violations > 0 OR blocked_violations > 0)
+    GROUP BY agent_id, 2
+),
+
+pieces AS (
+    SELECT entity_id AS agent_id, rule, violations, blocked_violations, first_seen_at
+    FROM policy_violations
+    WHERE tenant_id = $1 AND entity_type = 'agent' AND entity_id = ANY($2::uuid[])
+    UNION ALL
+    SELECT agent_id, rule, violations, blocked_violations, observed_at
+    FROM violation_inbox
+    WHERE tenant_id = $1 AND agent_id = ANY($2::uuid[])
+),
+
+kept AS (
+    SELECT
+        agent_id,
+        rule,
+        ARRAY[sum(violations), sum(blocked_violations)] AS counts,
+        min(first_seen_at) < $3 AS expired
+    FROM pieces
+    GROUP BY agent_id, rule
+)
+
+SELECT
+    coalesce(kept.agent_id, told.agent_id) AS agent_id,
+    coalesce(kept.rule, told.rule) AS rule,
+    coalesce(kept.counts, ARRAY[0::numeric, 0]) AS kept,
+    coalesce(told.counts, ARRAY[0::numeric, 0]) AS told,
+    coalesce(kept.expired, false) AS expired
+FROM kept
+FULL JOIN told ON told.agent_id = kept.agent_id AND told.rule = kept.rule;
 
 -- name: verify_facts
 -- The hours of some agents that a score is made of: those of its window, and newer ones; all hours

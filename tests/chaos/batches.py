@@ -134,6 +134,8 @@ def _record(
     record.violations = dice.randint(0, 2) if dice.random() < 0.1 else 0
     if dice.random() < 0.1:
         record.blocked_violations = dice.randint(0, 3)
+    if (record.violations or record.blocked_violations) and dice.random() < 0.5:
+        record.rule = dice.choice(("pii", "egress"))
     if dice.random() < 0.7:
         record.latency_ms = dice.uniform(0, 3000)
     if dice.random() < 0.5:

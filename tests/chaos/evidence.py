@@ -54,6 +54,25 @@ SELECT
 FROM telemetry
 GROUP BY 1, 2
 """
+VIOLATIONS_KEPT = """
+SELECT agent_id, rule, sum(violations) AS violations, sum(blocked_violations) AS blocked_violations
+FROM (
+    SELECT entity_id AS agent_id, rule, violations, blocked_violations FROM policy_violations
+    UNION ALL
+    SELECT agent_id, rule, violations, blocked_violations FROM violation_inbox
+) AS kept
+GROUP BY agent_id, rule
+"""
+VIOLATIONS_TOLD = """
+SELECT
+    agent_id,
+    coalesce(rule, 'reported') AS rule,
+    sum(violations) AS violations,
+    sum(coalesce(blocked_violations, 0)) AS blocked_violations
+FROM telemetry
+WHERE counted AND (violations > 0 OR blocked_violations > 0)
+GROUP BY 1, 2
+"""
 DIFFERENCE = "(TABLE kept EXCEPT TABLE facts) UNION ALL (TABLE facts EXCEPT TABLE kept)"
 
 
@@ -86,7 +105,7 @@ async def check_trust(target: str, server: ServerProcess, url: str) -> None:
     assert await asyncio.to_thread(server.terminate) == 0
     connection = await asyncpg.connect(url)
     try:
-        for inbox in ("trust_inbox", "workflow_inbox"):
+        for inbox in ("trust_inbox", "workflow_inbox", "violation_inbox"):
             assert await connection.fetchval(f"SELECT count(*) FROM {inbox}") == 0
         different = await recount.differences(connection)
     finally:
@@ -95,18 +114,24 @@ async def check_trust(target: str, server: ServerProcess, url: str) -> None:
 
 
 async def check_sums(url: str) -> int:
-    """agent_hours and the inbox together equal the rows; gives the number of hours."""
+    """agent_hours and violations, with their inboxes, equal the rows; the number of hours."""
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction(isolation="repeatable_read"):
-            await connection.execute(f"CREATE TEMPORARY VIEW kept AS {KEPT}")
-            await connection.execute(f"CREATE TEMPORARY VIEW facts AS {FACTS}")
-            different = await connection.fetch(DIFFERENCE)
-            hours: int = await connection.fetchval("SELECT count(*) FROM facts")
+            hours = await _compare(connection, KEPT, FACTS)
+            assert await _compare(connection, VIOLATIONS_KEPT, VIOLATIONS_TOLD)
     finally:
         await connection.close()
-    assert different == [], [dict(row) for row in different[:4]]
     return hours
+
+
+async def _compare(connection: asyncpg.Connection, kept: str, facts: str) -> int:
+    """What is kept equals what the rows say; gives the number of facts."""
+    difference = f"WITH kept AS ({kept}), facts AS ({facts}) {DIFFERENCE}"
+    different = await connection.fetch(difference)
+    assert different == [], [dict(row) for row in different[:4]]
+    count: int = await connection.fetchval(f"SELECT count(*) FROM ({facts}) AS facts")
+    return count
 
 
 def expected_records(events: Iterable[Event]) -> set[str]:

@@ -37,12 +37,12 @@ def _list(kind: Callable[..., Message], method: str) -> Maker:
 
 
 def _resolve(pool: Pool, dice: Dice) -> Message:
-    found = pool.violations.pop() if pool.violations else NOBODY
+    found = pool.spend(pool.violations) or NOBODY
     return pb.ResolveViolationRequest(id=found, reason=dice.choice(REASONS))
 
 
 def _accept(pool: Pool, dice: Dice) -> Message:
-    found = pool.drift.pop() if pool.drift else NOBODY
+    found = pool.spend(pool.drift) or NOBODY
     return pb.AcceptDriftRequest(id=found, reason=dice.choice(("", *REASONS)))
 
 

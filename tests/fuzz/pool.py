@@ -45,6 +45,8 @@ class Pool:
     """Ids of open violations, as far as this process knows."""
     drift: list[str] = field(default_factory=list)
     """The same of drift."""
+    spent: set[str] = field(default_factory=set)
+    """Those that this process ended, or tried to."""
 
     def agent(self, dice: random.Random, *states: int) -> agent_pb2.Agent:
         """A known agent, in one of these states if there is any; else an empty one."""
@@ -115,11 +117,23 @@ class Pool:
 
     def _learn_findings(self, reply: Message) -> None:
         if isinstance(reply, trust_service_pb2.ListViolationsResponse):
-            self.violations = [v.id for v in reply.violations if not v.resolved] + self.violations
+            self.violations = self._open(reply.violations) + self.violations
             del self.violations[MOST_FINDINGS:]
         if isinstance(reply, trust_service_pb2.ListDriftResponse | drift_pb2.ObserveAgentResponse):
-            self.drift = [d.id for d in reply.drift if not d.resolved] + self.drift
+            self.drift = self._open(reply.drift) + self.drift
             del self.drift[MOST_FINDINGS:]
+
+    def _open(self, found: Iterable[Any]) -> list[str]:
+        return [one.id for one in found if not one.resolved and one.id not in self.spent]
+
+    def spend(self, found: list[str]) -> str | None:
+        """An id that nobody ended yet, as far as this process knows; none twice."""
+        while found:
+            one = found.pop()
+            if one not in self.spent:
+                self.spent.add(one)
+                return one
+        return None
 
     def _learn_workflows(self, workflows: Iterable[workflow_pb2.Workflow]) -> None:
         for workflow in workflows:

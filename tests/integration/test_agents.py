@@ -545,9 +545,9 @@ async def test_a_bound_adapter_speaks_only_for_its_agents(agents_stub: AgentServ
     for binding in (mine.id, "mcp/mine"):
         token = bearer("adapter", agents=[binding])
         got = await agents_stub.UpdateAgent(
-            update(Agent(id=mine.id, version=binding)), metadata=token
+            update(Agent(id=mine.id, description=binding)), metadata=token
         )
-        assert got.version == binding
+        assert got.description == binding
         for agent in (
             Agent(id=theirs.id, version="2"),
             Agent(type="mcp", name="theirs", version="2"),

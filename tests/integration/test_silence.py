@@ -112,7 +112,7 @@ async def test_the_wait_of_the_oldest_record_counts_from_its_arrival(database_ur
     ingest = Ingest(db, TelemetryWriter(), max_records=1000, max_bytes=10**7)
     assert ingest.oldest_wait_seconds() == 0
     agent_id = uuid4()
-    nothing = (None,) * 8
+    nothing = (None,) * 9
     row: Row = (agent_id, UUID(int=7 << 76 | 2 << 62), 0, 1, 0, 0, *nothing)  # type: ignore[assignment]
     holder = await asyncpg.connect(database_url)
     lock = holder.transaction()

@@ -25,7 +25,8 @@ ONE, TWO = agent(1), agent(2)
 GONE, ASIDE, UNKNOWN = agent(3), agent(4), agent(99).id
 COLUMNS = (
     "agent_id, key, observed_at, operations, errors, violations, attempts, blocked_violations, "
-    "latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule, counted"
+    "latency_us, latency_max_us, cost_nano_usd, input_tokens, output_tokens, attributes, rule, "
+    "counted"
 )
 SUMS = """
     SELECT

@@ -146,6 +146,22 @@ CORRUPTIONS = {
         "DELETE FROM telemetry WHERE operations = 30 AND latency_us = 1900000",
         {("hours", "mcp/agent-50", "latency_us")},
     ),
+    "a violation that was forgotten": (
+        "DELETE FROM policy_violations WHERE violations > 0",
+        {("violations", "mcp/agent-32", "violations of reported")},
+    ),
+    "a violation that nobody reported": (
+        "INSERT INTO policy_violations (tenant_id, id, entity_type, entity_id, rule, violations,"
+        " blocked_violations, first_seen_at, last_seen_at, created_at) SELECT tenant_id,"
+        " new_uuid7(now()), 'agent', agent_id, 'made up', 1, 0, as_of, as_of, as_of"
+        f" FROM agent_trust {OF_ONE}",
+        {("violations", "mcp/agent-0", "violations of made up")},
+    ),
+    "a drift that nobody observed": (
+        f"UPDATE agent_trust SET drifted = true {OF_ONE}",
+        {("agents", "mcp/agent-0", "drifted"), ("fleet", "fleet", "drift_ppb")},
+    ),
+    "a rate of drift": (SUMMARY % ("drift_ppb", "1"), {("fleet", "fleet", "drift_ppb")}),
     "a level": (
         "UPDATE agent_trust SET level_ppb = level_ppb - 1,"
         f" counted_level_ppb = counted_level_ppb - 1 {OF_ONE}",

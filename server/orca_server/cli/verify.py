@@ -90,6 +90,9 @@ def _checks(found: Verification) -> Table:
     rows = (
         ("records add up to hours", found.hours - found.hours_expired, found.by_check["hours"],
          expired if found.hours_expired else ""),
+        ("records add up to violations", found.violations - found.violations_expired,
+         found.by_check["violations"],
+         f"{found.violations_expired} of expired records" if found.violations_expired else ""),
         ("hours give agents' trust", found.agents, found.by_check["agents"],
          waiting if found.agents_waiting else ""),
         ("agents' trust gives the fleet's", checked, found.by_check["fleet"], fleet),

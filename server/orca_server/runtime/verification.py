@@ -27,6 +27,7 @@ from orca_server.store import verify as store
 from orca_server.store.database import Connection, Database, Record
 
 SHOWN = 20
+CHECKS = ("hours", "violations", "agents", "fleet")
 WORST = 10
 FUTURE = timedelta(minutes=5)  # a record may be observed this long after it was stored
 VALUES = (
@@ -40,6 +41,7 @@ VALUES = (
     "window_end",
     "in_fleet",
 )
+VIOLATIONS = ("violations", "blocked_violations")
 TOTALS = ("operations", "violations", "cost_nano_usd", "input_tokens", "output_tokens")
 
 
@@ -48,7 +50,7 @@ class Difference:
     """One number that is not what it should be.
 
     Attributes:
-        check: `hours`, `agents` or `fleet`.
+        check: `hours`, `violations`, `agents` or `fleet`.
         where: The agent as type/name, or the fleet.
         hour: Start of the hour, for `hours`.
         field: The number.
@@ -72,6 +74,8 @@ class Verification:
         as_of: Instant of the tick that was checked; None if there was none yet.
         hours: Hours of agents, all that were looked at.
         hours_expired: Those whose records are gone, wholly or in part: nothing to check against.
+        violations: Rules that agents broke, counted per agent.
+        violations_expired: Those of them whose records may be gone.
         agents: Agents whose scores were computed anew.
         agents_waiting: Agents that an operator changed since the tick.
         fleet_waiting: Whether an agent was deleted since the tick.
@@ -82,14 +86,14 @@ class Verification:
     as_of: datetime | None = None
     hours: int = 0
     hours_expired: int = 0
+    violations: int = 0
+    violations_expired: int = 0
     agents: int = 0
     agents_waiting: int = 0
     fleet_waiting: bool = False
     differences: int = 0
     first: list[Difference] = field(default_factory=list)
-    by_check: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("hours", "agents", "fleet"), 0)
-    )
+    by_check: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHECKS, 0))
 
     def add(self, difference: Difference) -> None:
         """Counts a difference, and keeps it if it is one of the first."""
@@ -140,6 +144,7 @@ async def check_snapshot(
     found.as_of = None if fleet is None else fleet["as_of"]
     async for agents in store.stream_agents(tx, tenant_id):
         await _check_hours(tx, tenant_id, agents, expired_before, found)
+        await _check_violations(tx, tenant_id, agents, expired_before, found)
         await _check_agents(tx, tenant_id, agents, chosen, found)
         for row in agents:
             totals.add(row)
@@ -173,6 +178,23 @@ async def _check_hours(
         for side in hours.differing:
             where = names[agent_id]
             found.add(Difference("hours", where, side.hour, side.field, side.kept, side.told))
+
+
+async def _check_violations(
+    tx: Connection,
+    tenant_id: UUID,
+    agents: list[Record],
+    expired_before: datetime,
+    found: Verification,
+) -> None:
+    names = {row["id"]: _name(row) for row in agents}
+    for row in await store.compare_violations(tx, tenant_id, list(names), expired_before):
+        found.violations += 1
+        found.violations_expired += row["expired"]
+        for name, kept, told in zip(VIOLATIONS, row["kept"], row["told"], strict=True):
+            if kept != told and not row["expired"]:
+                where, what = names[row["agent_id"]], f"{name} of {row['rule']}"
+                found.add(Difference("violations", where, None, what, int(kept), int(told)))
 
 
 async def _check_agents(
@@ -222,6 +244,8 @@ def _check_agent(
     expected["recent_operations"] = trust.recent.operations
     expected["recent_errors"] = trust.recent.errors
     expected["criticality"] = row["said_criticality"]
+    if not row["drift_waiting"]:
+        expected["drifted"] = row["said_drifted"]
     for name in store.NEWEST:
         moments = (getattr(each, name) for each in hours)
         expected[name] = max((at for at in moments if at is not None), default=None)
@@ -245,6 +269,8 @@ class _Totals:
     )
     totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOTALS, 0))
     critical_agent: bool = False
+    baselines: int = 0
+    drifted: int = 0
     levels: list[tuple[int, UUID]] = field(default_factory=list)
 
     def add(self, row: Record) -> None:
@@ -254,6 +280,8 @@ class _Totals:
         self.states[row["state"]] = self.states.get(row["state"], 0) + 1
         for name in TOTALS:
             self.totals[name] += row[name]
+        self.baselines += row["drifted"] is not None
+        self.drifted += row["drifted"] is True
         level = row["counted_level_ppb"]
         if level is None:
             return
@@ -280,6 +308,8 @@ class _Totals:
             weights=self.values["weights"],
             bands=self.bands,
             critical_agent=self.critical_agent,
+            baselines=self.baselines,
+            drifted=self.drifted,
             **self.totals,
         )
 
@@ -298,7 +328,7 @@ def _check_fleet(
     expected["worst"] = [[ppb, str(agent_id)] for ppb, agent_id in worst]
     stored["worst"] = [[each["ppb"], each["id"]] for each in summary["worst"]]
     stored["bands"] = {band.value: summary["bands"].get(band.value, 0) for band in Band}
-    stored |= {name: summary[name] for name in expected if name not in stored}
+    stored |= {name: summary.get(name) for name in expected if name not in stored}
     for name, value in expected.items():
         if stored[name] != value:
             found.add(Difference("fleet", "fleet", None, name, stored[name], value))
@@ -317,6 +347,8 @@ def _expected_fleet(sums: FleetSums, trust: FleetTrust) -> dict[str, Any]:
         "components": {name: asdict(part) for name, part in trust.components.items()},
         "compliance_ppb": trust.compliance_ppb,
         "risk_avoided_nano_usd": trust.risk_avoided_nano_usd,
+        "drift_ppb": trust.drift_ppb,
+        "drift": {"baselines": sums.baselines, "drifted": sums.drifted},
         "bands": {band.value: count for band, count in sums.bands.items()},
         "agents": sums.agents,
         "measured": sums.measured,

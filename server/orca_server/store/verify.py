@@ -116,3 +116,13 @@ async def list_facts(
             AgentHour(row["hour"], facts, *(row[name] for name in NEWEST))
         )
     return hours
+
+
+async def compare_violations(
+    tx: Connection, tenant_id: UUID, agents: Sequence[UUID], expired_before: datetime
+) -> list[Record]:
+    """Violations of some agents by rule, as kept and as their records tell them."""
+    rows: list[Record] = await tx.fetch(
+        QUERIES["verify_violations"], tenant_id, agents, expired_before, timeout=FETCH_SECONDS
+    )
+    return rows
