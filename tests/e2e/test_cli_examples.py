@@ -31,9 +31,25 @@ from tests.terminal import Terminal
 EXAMPLE = re.compile(r"^\s*Example: (.+)$", re.MULTILINE)
 REGISTRY = ROOT / "tests" / "data" / "registry"
 TOKEN = "01980f3e-7a52-7000-8000-5c1d2b3a4e5f"
+VIOLATION = "0198f3e0-7a52-7000-8000-5c1d2b3a4e5f"
+DRIFT = "0198f3e1-7a52-7000-8000-5c1d2b3a4e5f"
+# What no call can give an id of our choice.
+OPEN_DRIFT = f"""orca psql -qc "
+INSERT INTO agent_observations (tenant_id, agent_id, rule, value, observed_at, observed_by)
+SELECT tenant_id, id, 'version', '\\"2\\"', now(), 'probe'
+FROM agents WHERE type = 'mcp' AND name = 'weather'
+ON CONFLICT DO NOTHING;
+INSERT INTO drift_detections (tenant_id, id, entity_type, entity_id, rule, differences,
+    difference_count, observed_digest, observations, first_seen_at, last_seen_at)
+SELECT tenant_id, '{DRIFT}', 'agent', id, 'version',
+    '[{{\\"path\\": \\"/version\\", \\"observed\\": \\"2\\"}}]', 1, 'a', 1, now(), now()
+FROM agents WHERE type = 'mcp' AND name = 'weather'
+ON CONFLICT DO NOTHING" """.strip()
 
 BEFORE = {
     "agents resume": "orca agents suspend weather",
+    "drift accept": OPEN_DRIFT,
+    "drift show": OPEN_DRIFT,
     "runs get": "until orca runs get n8n/nightly-sync 4711; do sleep 0.1; done",
     "serve": (
         'eval "$(orca env)"; export ORCA_ANONYMOUS_ROLE=operator '
@@ -46,6 +62,12 @@ BEFORE = {
     "up": (
         f"export ORCA_DATA_DIR=another ORCA_REST_PORT={free_port()} "
         f"ORCA_GRPC_PORT={free_port()} ORCA_DB_PORT={free_port()}"
+    ),
+    "violations resolve": (
+        'orca psql -qc "INSERT INTO policy_violations (tenant_id, id, entity_type, entity_id, '
+        "rule, violations, blocked_violations, first_seen_at, last_seen_at, created_at) "
+        f"SELECT tenant_id, '{VIOLATION}', 'agent', id, 'pii', 1, 0, now(), now(), now() "
+        "FROM agents WHERE type = 'mcp' AND name = 'weather'\""
     ),
     "workflows create": "orca workflows delete nightly-invoices",
     "workflows delete": "orca workflows create n8n/typo",

@@ -96,7 +96,7 @@ def test_a_formula_in_a_cell_is_text(address: str, workflow: str) -> None:
     "command",
     ["agents list", "workflows list", "events list three-runs", "runs list three-runs",
      "runs get three-runs r1", "workflows get three-runs", "trust show", "trust history",
-     "status", "search anything"],
+     "status", "search anything", "violations list", "drift list --all"],
 )  # fmt: skip
 def test_each_view_has_each_form(command: str, form: str, address: str, workflow: str) -> None:
     assert _done(*command.split(), "--output", form, address=address).strip()

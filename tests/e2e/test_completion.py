@@ -42,6 +42,7 @@ def _run(command: list[str], home: Path) -> str:
     [
         (("orca", "work"), {"workflows"}),
         (("orca", "runs", ""), {"list", "get"}),
+        (("orca", "drift", ""), {"list", "show", "accept"}),
         (("orca", "agents", "list", "--wat"), {"--watch"}),
         (("orca", "agents", "list", "--output", "w"), {"wide"}),
     ],

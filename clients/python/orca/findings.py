@@ -1,7 +1,9 @@
 """What is found about agents: policy violations, and drift from what was accepted."""
 
 from orca.calls import Calls
+from orca.errors import NotFound
 from orca.paging import Pages
+from orca.references import quote
 from orca.v1 import drift_pb2, trust_service_pb2, violation_pb2
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
 
@@ -79,6 +81,19 @@ class Drift:
             return await self._calls.unary(self._stub.ListDrift, request, timeout)
 
         return Pages(fetch, lambda page: page.drift)
+
+    async def get(self, id: str, *, timeout: float | None = None) -> drift_pb2.DriftDetection:
+        """One drift.
+
+        Raises:
+            NotFound: If none has this id (`DRIFT_NOT_FOUND`).
+        """
+        listed = self.list(filter=f"id = {quote(id)}", page_size=1, timeout=timeout)
+        async for found in listed:
+            return found
+        raise NotFound(
+            f"No drift has the id '{id}'.", reason="DRIFT_NOT_FOUND", metadata={"drift_id": id}
+        )
 
     async def accept(
         self, id: str, *, etag: str = "", reason: str = "", timeout: float | None = None

@@ -7,6 +7,7 @@ import typer
 
 from orca.cli.agents import agents_app
 from orca.cli.events import events_app
+from orca.cli.findings import drift_app, violations_app
 from orca.cli.registry import registry_app
 from orca.cli.reports import reports_app
 from orca.cli.runs import runs_app
@@ -19,6 +20,7 @@ from orca.cli.workflows import workflows_app
 
 __all__ = [
     "agents_app",
+    "drift_app",
     "events_app",
     "mount",
     "registry_app",
@@ -26,6 +28,7 @@ __all__ = [
     "runs_app",
     "telemetry_app",
     "trust_app",
+    "violations_app",
     "workflows_app",
 ]
 
@@ -36,10 +39,12 @@ def mount(app: typer.Typer) -> None:
     app.command("status")(status)
     app.command("top")(top)
     app.add_typer(agents_app, name="agents")
+    app.add_typer(drift_app, name="drift")
     app.add_typer(events_app, name="events")
     app.add_typer(registry_app, name="registry")
     app.add_typer(reports_app, name="reports")
     app.add_typer(runs_app, name="runs")
     app.add_typer(telemetry_app, name="telemetry")
     app.add_typer(trust_app, name="trust")
+    app.add_typer(violations_app, name="violations")
     app.add_typer(workflows_app, name="workflows")

@@ -62,6 +62,7 @@ _Reporter = Annotated[str, typer.Option("--agent", metavar="AGENT", help="NAME, 
 _Operations = Annotated[int, typer.Option("--operations", min=0, help="That ended.")]
 _Errors = Annotated[int, typer.Option("--errors", min=0, help="That failed.")]
 _Violations = Annotated[int, typer.Option("--violations", min=0, help="Of policy.")]
+_Rule = Annotated[str, typer.Option("--rule", help="The rule that --violations broke.")]
 _Latency = Annotated[float | None, typer.Option("--latency-ms", min=0, help="Mean, milliseconds.")]
 _Cost = Annotated[float | None, typer.Option("--cost-usd", min=0, help="Of all together.")]
 _ObservedAt = Annotated[
@@ -124,6 +125,7 @@ async def send(
     operations: _Operations = 1,
     errors: _Errors = 0,
     violations: _Violations = 0,
+    rule: _Rule = "",
     latency_ms: _Latency = None,
     cost_usd: _Cost = None,
     observed_at: _ObservedAt = None,
@@ -145,6 +147,7 @@ async def send(
         operations=operations,
         errors=errors,
         violations=violations,
+        rule=rule,
         latency_ms=latency_ms,
         cost_usd=cost_usd,
     )
