@@ -83,26 +83,93 @@ FROM (
 INNER JOIN workflows ON workflows.tenant_id = stale.tenant_id AND workflows.id = stale.workflow_id
 ORDER BY workflows.id;
 
+-- name: list_open_violations
+-- The newest open violations by id, with how many there are. $1: tenant; $2: most rows.
+-- Index: policy_violations_open_idx, agents_pkey.
+SELECT
+    open.id, open.entity_id, agents.type, agents.name, open.rule, open.violations,
+    open.blocked_violations, open.last_seen_at, open.total
+FROM (
+    SELECT
+        tenant_id, id, entity_id, rule, violations, blocked_violations, last_seen_at,
+        count(*) OVER () AS total
+    FROM policy_violations
+    WHERE tenant_id = $1 AND entity_type = 'agent' AND NOT resolved
+    ORDER BY id DESC
+    LIMIT $2
+) AS open
+INNER JOIN agents ON agents.tenant_id = open.tenant_id AND agents.id = open.entity_id
+ORDER BY open.id DESC;
+
+-- name: list_newest_drift
+-- The newest open drifts by id, with how many there are. $1: tenant; $2: most rows.
+-- Index: drift_detections_open_idx, agents_pkey.
+SELECT
+    open.id, open.entity_id, agents.type, agents.name, open.rule, open.difference_count,
+    open.first_path, open.last_seen_at, open.total
+FROM (
+    SELECT
+        tenant_id, id, entity_id, rule, difference_count, differences -> 0 ->> 'path' AS first_path,
+        last_seen_at, count(*) OVER () AS total
+    FROM drift_detections
+    WHERE tenant_id = $1 AND entity_type = 'agent' AND NOT resolved
+    ORDER BY id DESC
+    LIMIT $2
+) AS open
+INNER JOIN agents ON agents.tenant_id = open.tenant_id AND agents.id = open.entity_id
+ORDER BY open.id DESC;
+
 -- name: list_agent_findings
--- Active agents that are silent, unreachable, failing, degraded or unowned: of each kind the first,
--- critical ones before others, then by id; with how many there are. $1: tenant; $2: most rows of
+-- Active agents that are silent, unreachable, failing, degraded, drifted, violating or unowned: of
+-- each kind the first, critical ones before others, then by id; with how many there are. $1: tenant; $2: most rows of
 -- each kind; $3: fewest operations that prove a failure; $4: share of errors above which an agent
 -- fails, parts per billion; $5: health below which it is degraded, parts per billion.
 -- A probe that reached nobody is an operation that failed: so the newest record is looked up, by the
 -- millisecond in its key, of those alone whose newest hours have errors and whose newest record
--- is an operation. Index: telemetry_pkey; agents and agent_trust are read once per tenant.
-WITH fleet AS (
+-- is an operation. Index: telemetry_pkey, drift_detections_open_idx, policy_violations_open_idx;
+-- agents and agent_trust are read once per tenant.
+WITH drift AS MATERIALIZED (
+    SELECT
+        entity_id,
+        (array_agg(id ORDER BY id DESC))[1] AS id,
+        string_agg(rule, ', ' ORDER BY rule) AS rules,
+        sum(difference_count) AS differences,
+        min(first_seen_at) AS first_seen_at
+    FROM drift_detections
+    WHERE tenant_id = $1 AND entity_type = 'agent' AND NOT resolved
+    GROUP BY entity_id
+),
+
+violation AS MATERIALIZED (
+    SELECT
+        entity_id,
+        count(*) AS rules,
+        (array_agg(rule ORDER BY last_seen_at DESC, id DESC))[1] AS newest_rule,
+        sum(violations) AS violations,
+        sum(blocked_violations) AS blocked_violations,
+        max(last_seen_at) AS last_seen_at
+    FROM policy_violations
+    WHERE tenant_id = $1 AND entity_type = 'agent' AND NOT resolved
+    GROUP BY entity_id
+),
+
+fleet AS (
     SELECT
         agents.id, agents.type, agents.name, agents.owner, agents.source, agents.criticality,
         agents.heartbeat_interval_seconds, agent_trust.operations, agent_trust.errors,
         agent_trust.health_ppb, agent_trust.counted_level_ppb, agent_trust.latency_us,
         agent_trust.latency_operations, agent_trust.last_seen_at, probe.state AS probe_state,
+        drift.id AS drift_id, drift.rules AS drift_rules, drift.differences, drift.first_seen_at AS drifted_at,
+        violation.rules AS violated_rules, violation.newest_rule, violation.violations,
+        violation.blocked_violations, violation.last_seen_at AS violated_at,
         agent_trust.state = 'silent' AS silent,
         coalesce(probe.state IN ('unreachable', 'not-mcp'), false) AS unreachable,
         agent_trust.operations >= $3::bigint
         AND agent_trust.errors * 1000000000::numeric > agent_trust.operations * $4::numeric AS failing
     FROM agent_trust
     INNER JOIN agents ON agents.tenant_id = agent_trust.tenant_id AND agents.id = agent_trust.agent_id
+    LEFT JOIN drift ON drift.entity_id = agents.id
+    LEFT JOIN violation ON violation.entity_id = agents.id
     CROSS JOIN LATERAL (
         SELECT floor(extract(EPOCH FROM agent_trust.last_seen_at) * 1000)::bigint AS last
     ) AS millisecond
@@ -139,6 +206,8 @@ ranked AS (
             coalesce(fleet.health_ppb < $5::integer, false)
             AND NOT (fleet.failing OR fleet.unreachable OR fleet.silent)
         ),
+        ('drifted', fleet.drift_id IS NOT NULL),
+        ('violating', fleet.newest_rule IS NOT NULL),
         ('unowned', fleet.owner = '')
     ) AS kinds (kind, found)
     WHERE kinds.found
@@ -146,7 +215,9 @@ ranked AS (
 
 SELECT
     kind, id, type, name, owner, source, criticality, heartbeat_interval_seconds, operations, errors,
-    health_ppb, counted_level_ppb, latency_us, latency_operations, last_seen_at, probe_state, total
+    health_ppb, counted_level_ppb, latency_us, latency_operations, last_seen_at, probe_state,
+    drift_id, drift_rules, differences, drifted_at, violated_rules, newest_rule, violations,
+    blocked_violations, violated_at, total
 FROM ranked
 WHERE place <= $2
 ORDER BY kind, place;

@@ -112,7 +112,11 @@ async def test_an_empty_fleet_has_a_summary(
     assert not any(each.HasField("change_ppb") for each in summary.trust.changes)
     healing = await reports_stub.GetHealing(pb.GetHealingRequest())
     assert {each.kind: each.total for each in healing.totals} == dict.fromkeys(
-        ("silent", "unreachable", "failing", "stale", "degraded", "unowned"), 0
+        (
+            *("silent", "unreachable", "failing", "stale", "degraded"),
+            *("drifted", "violating", "unowned"),
+        ),
+        0,
     )
 
 
@@ -267,6 +271,7 @@ async def test_findings(reports_stub: ReportServiceStub, fleet: dict[str, str]) 
     assert set(found) == {
         ("silent", fleet["gone"]),
         ("failing", fleet["bad"]),
+        ("violating", fleet["bad"]),
         ("degraded", fleet["slow"]),
         ("unowned", fleet["new<b>|x|"]),
         ("failing", fleet["broken"]),
@@ -280,7 +285,7 @@ async def test_findings(reports_stub: ReportServiceStub, fleet: dict[str, str]) 
     failing = found["failing", fleet["bad"]]
     assert "50 of 50 operations failed" in failing.figures
     assert (failing.command, failing.automatic) == ("orca agents suspend mcp/bad", True)
-    assert healing.total_size == sum(each.total for each in healing.totals) == 6
+    assert healing.total_size == sum(each.total for each in healing.totals) == 7
     one = await reports_stub.GetHealing(pb.GetHealingRequest(page_size=1))
     assert [each.entity_id for each in one.findings] == [fleet["gone"]]
     assert one.totals == healing.totals
@@ -347,7 +352,7 @@ async def test_the_number_of_statements_does_not_grow(
     few = await statements(sql)
     await asyncio.gather(*(create(agents_stub, f"a{n}", owner=f"o{n}") for n in range(60)))
     await trust_stub.RefreshTrust(RefreshTrustRequest())
-    assert await statements(sql) == few == [6, 3]
+    assert await statements(sql) == few == [8, 3]
 
 
 async def test_no_table_is_read_once_per_row(sql: Any, server: Any) -> None:
@@ -364,6 +369,8 @@ async def test_no_table_is_read_once_per_row(sql: Any, server: Any) -> None:
             "list_agent_costs": (10,),
             "list_quiet_agents": (10,),
             "list_stale_workflows": (10,),
+            "list_open_violations": (10,),
+            "list_newest_drift": (10,),
             "list_agent_findings": (100, 20, 50_000_000, 750_000_000),
             "list_workflow_findings": (100,),
         }

@@ -18,7 +18,15 @@ from orca.cli import mount
 from orca.v1 import report_pb2 as pb
 from orca_server.domain import reports
 from orca_server.domain.fleet_trust import COMPONENTS
-from orca_server.domain.reports import AgentFacts, Kind, ScorePoint, Severity, WorkflowFacts
+from orca_server.domain.reports import (
+    AgentFacts,
+    DriftFacts,
+    Kind,
+    ScorePoint,
+    Severity,
+    ViolationFacts,
+    WorkflowFacts,
+)
 from orca_server.services import report_documents
 from orca_server.services.report_charts import charts
 
@@ -36,9 +44,14 @@ AGENT = AgentFacts(
     health_ppb=500_000_000,
     latency_us=2_000,
     last_seen_at=AT,
+    drift=DriftFacts(UUID(int=3), "tools, version", 4, AT),
+    violated=ViolationFacts(2, "pii", 7, 1, AT),
 )
 WORKFLOW = WorkflowFacts(UUID(int=2), "n8n", "nightly", 3, None, AT)
-AGENT_KINDS = (Kind.SILENT, Kind.UNREACHABLE, Kind.FAILING, Kind.DEGRADED, Kind.UNOWNED)
+AGENT_KINDS = (
+    *(Kind.SILENT, Kind.UNREACHABLE, Kind.FAILING, Kind.DEGRADED),
+    *(Kind.DRIFTED, Kind.VIOLATING, Kind.UNOWNED),
+)
 WORKFLOW_KINDS = (Kind.FAILING, Kind.STALE, Kind.UNOWNED)
 
 PARTS = st.dictionaries(st.sampled_from(COMPONENTS), st.integers(0, 250_000_000))
@@ -85,6 +98,16 @@ def test_figures_are_those_it_was_found_by() -> None:
     assert gone.figures == "newest probe 2026-03-01 12:00:00Z: not-mcp"
     failing = reports.diagnose_agent(Kind.FAILING, AGENT)
     assert failing.figures.startswith("6 of 100 operations failed, health 0.5000")
+    drifted = reports.diagnose_agent(Kind.DRIFTED, AGENT)
+    assert drifted.figures == (
+        "4 fields of tools, version not as accepted since 2026-03-01 12:00:00Z"
+    )
+    assert drifted.command == f"orca drift show {UUID(int=3)}"
+    violating = reports.diagnose_agent(Kind.VIOLATING, AGENT)
+    assert violating.figures == (
+        "7 violations and 1 blocked of pii and 1 more, the newest 2026-03-01 12:00:00Z"
+    )
+    assert shlex.split(violating.command)[-1] == f'entity_id = "{AGENT.id}"'
     stale = reports.diagnose_workflow(Kind.STALE, WORKFLOW)
     assert stale.figures == "last success never"
 
@@ -114,7 +137,7 @@ def test_every_proposed_command_exists_and_takes_any_name(name: str) -> None:
             continue
         assert program == "orca"
         assert known(words), each.command
-        assert "sync" in words or each.entity in words
+        assert {"sync", "drift", "violations"} & {*words} or each.entity in words
         assert each.likely_cause
         assert each.proposed_action
 

@@ -59,6 +59,8 @@ class Kind(StrEnum):
     FAILING = "failing"
     STALE = "stale"
     DEGRADED = "degraded"
+    DRIFTED = "drifted"
+    VIOLATING = "violating"
     UNOWNED = "unowned"
 
 
@@ -87,6 +89,27 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftFacts:
+    """The open drift of an agent: the newest id, what differs, in how many fields, since when."""
+
+    id: UUID
+    rules: str
+    differences: int
+    first_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationFacts:
+    """The open violations of an agent: how many rules, the one broken last, how often, when."""
+
+    rules: int
+    newest_rule: str
+    violations: int
+    blocked: int
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AgentFacts:
     """What is known of an agent of which something was found.
 
@@ -104,6 +127,8 @@ class AgentFacts:
         latency_us: Mean latency in its window; None if not reported.
         last_seen_at: When it last reported; None if never.
         probe_state: What the probe found that its newest record is of; None if it is of none.
+        drift: Its open drift; None if there is none.
+        violated: Its open violations; None if there are none.
     """
 
     id: UUID
@@ -119,6 +144,8 @@ class AgentFacts:
     latency_us: int | None
     last_seen_at: datetime | None
     probe_state: str | None = None
+    drift: DriftFacts | None = None
+    violated: ViolationFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +230,16 @@ _AGENT_ADVICE = {
         "Look at what lowers its trust.",
         "orca trust show {name}",
     ),
+    Kind.DRIFTED: _Advice(
+        "It was changed or released anew, or somebody tampers with it.",
+        "Look at the differences; accept them, or restore the agent as it was accepted.",
+        "orca drift show {drift}",
+    ),
+    Kind.VIOLATING: _Advice(
+        "Its instructions or its permissions let it break the rule.",
+        "Look at the evidence; suspend the agent, or mend it and resolve the violation.",
+        "orca violations list --filter {violations}",
+    ),
 }
 _OWNERLESS = "It was registered without an owner."
 _FILE_OWNER = _Advice(
@@ -239,6 +276,8 @@ _SEVERITIES = {
     Kind.FAILING: Severity.HIGH,
     Kind.STALE: Severity.HIGH,
     Kind.DEGRADED: Severity.MEDIUM,
+    Kind.DRIFTED: Severity.MEDIUM,
+    Kind.VIOLATING: Severity.MEDIUM,
     Kind.UNOWNED: Severity.LOW,
 }
 
@@ -249,7 +288,6 @@ def diagnose_agent(kind: Kind, agent: AgentFacts) -> Finding:
         advice = _FILE_OWNER if agent.source == "file" else _API_OWNER
     else:
         advice = _AGENT_ADVICE[kind]
-    path = f"/agents/{agent.id}"
     severity = _SEVERITIES[kind]
     if agent.critical:
         severity = Severity(max(1, severity - 1))
@@ -260,12 +298,28 @@ def diagnose_agent(kind: Kind, agent: AgentFacts) -> Finding:
         entity_id=agent.id,
         entity=f"{agent.type}/{agent.name}",
         figures=_agent_figures(kind, agent),
-        evidence=path if kind is Kind.UNOWNED else f"{path}/trust",
+        evidence=_agent_evidence(kind, agent.id),
         likely_cause=advice.cause,
         proposed_action=advice.action,
-        command=advice.command.format(name=shlex.quote(f"{agent.type}/{agent.name}"), id=agent.id),
+        command=advice.command.format(
+            name=shlex.quote(f"{agent.type}/{agent.name}"),
+            id=agent.id,
+            drift=agent.drift.id if agent.drift else "",
+            violations=shlex.quote(f'entity_id = "{agent.id}"'),
+        ),
         automatic=advice.automatic,
     )
+
+
+def _agent_evidence(kind: Kind, id: UUID) -> str:
+    match kind:
+        case Kind.UNOWNED:
+            return f"/agents/{id}"
+        case Kind.DRIFTED:
+            return f"/drift?filter=resolved=false%20AND%20entity_id=%22{id}%22"
+        case Kind.VIOLATING:
+            return f"/violations?filter=resolved=false%20AND%20entity_id=%22{id}%22"
+    return f"/agents/{id}/trust"
 
 
 def _agent_figures(kind: Kind, agent: AgentFacts) -> str:
@@ -276,6 +330,12 @@ def _agent_figures(kind: Kind, agent: AgentFacts) -> str:
             return f"last report {_at(agent.last_seen_at)}{told}"
         case Kind.UNREACHABLE:
             return f"newest probe {_at(agent.last_seen_at)}: {agent.probe_state}"
+        case Kind.DRIFTED if agent.drift:
+            drift = agent.drift
+            fields = f"{drift.differences} field{'s' if drift.differences != 1 else ''} of"
+            return f"{fields} {drift.rules} not as accepted since {_at(drift.first_seen_at)}"
+        case Kind.VIOLATING if agent.violated:
+            return _violated(agent.violated)
         case Kind.UNOWNED:
             return "no owner"
     parts = [f"{agent.errors} of {agent.operations} operations failed"]
@@ -286,6 +346,14 @@ def _agent_figures(kind: Kind, agent: AgentFacts) -> str:
     if agent.latency_us is not None:
         parts.append(f"mean latency {agent.latency_us / 1000:.1f} ms")
     return ", ".join(parts)
+
+
+def _violated(found: ViolationFacts) -> str:
+    more = f" and {found.rules - 1} more" if found.rules > 1 else ""
+    return (
+        f"{found.violations} violations and {found.blocked} blocked of {found.newest_rule}{more}, "
+        f"the newest {_at(found.last_seen_at)}"
+    )
 
 
 def diagnose_workflow(kind: Kind, workflow: WorkflowFacts) -> Finding:

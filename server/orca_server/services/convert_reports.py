@@ -12,9 +12,11 @@ from orca_server.domain.numbers import PPB
 from orca_server.domain.reports import (
     PERIODS,
     AgentFacts,
+    DriftFacts,
     Finding,
     Kind,
     ScorePoint,
+    ViolationFacts,
     WorkflowFacts,
 )
 from orca_server.services.convert_trust import rfc3339, trust_to_proto
@@ -39,6 +41,7 @@ def summary_to_proto(rows: SummaryRows) -> pb.ExecutiveSummary:
         compliance=_compliance(rows),
         risk=pb.RiskReport(evidence="/trust"),
         costs=_costs(rows, tick),
+        drift=_drift(rows, trust),
     )
     summary.as_of.FromDatetime(rows.trust["as_of"])
     if trust.HasField("sync_freshness_pct"):
@@ -167,7 +170,41 @@ def _compliance(rows: SummaryRows) -> pb.ComplianceReport:
     if rows.owners:  # every agent has an owner or none, so no row means no agent
         report.operations = float(rows.owners[0]["operations"])
         report.violations = float(rows.owners[0]["violations"])
+    report.open.evidence = "/violations?filter=resolved=false"
+    report.open.total = rows.violations[0]["total"] if rows.violations else 0
+    for row in rows.violations:
+        found = report.open.violations.add(
+            violations=row["violations"],
+            blocked_violations=row["blocked_violations"],
+            evidence=f"/violations?filter=id=%22{row['id']}%22",
+        )
+        _name_finding(found, row)
     return report
+
+
+def _drift(rows: SummaryRows, trust: trust_pb.Trust) -> pb.DriftReport:
+    report = pb.DriftReport(
+        baselines=trust.drift.baselines,
+        drifted=trust.drift.drifted,
+        total=rows.drift[0]["total"] if rows.drift else 0,
+        evidence="/drift?filter=resolved=false",
+    )
+    if trust.HasField("drift_rate_pct"):
+        report.drift_rate_pct = trust.drift_rate_pct
+    for row in rows.drift:
+        found = report.drift.add(
+            difference_count=row["difference_count"],
+            first_path=row["first_path"] or "",
+            evidence=f"/drift?filter=id=%22{row['id']}%22",
+        )
+        _name_finding(found, row)
+    return report
+
+
+def _name_finding(found: pb.ReportedViolation | pb.ReportedDrift, row: Record) -> None:
+    found.id, found.entity_id = str(row["id"]), str(row["entity_id"])
+    found.entity, found.rule = f"{row['type']}/{row['name']}", row["rule"]
+    found.last_seen_at.FromDatetime(row["last_seen_at"])
 
 
 def _costs(rows: SummaryRows, tick: dict[str, Any]) -> pb.CostReport:
@@ -239,6 +276,28 @@ def _agent_facts(row: Record) -> AgentFacts:
         latency_us=row["latency_us"] // measured if measured else None,
         last_seen_at=row["last_seen_at"],
         probe_state=row["probe_state"],
+        drift=_drift_facts(row),
+        violated=_violation_facts(row),
+    )
+
+
+def _drift_facts(row: Record) -> DriftFacts | None:
+    if row["drift_id"] is None:
+        return None
+    return DriftFacts(
+        row["drift_id"], row["drift_rules"], int(row["differences"]), row["drifted_at"]
+    )
+
+
+def _violation_facts(row: Record) -> ViolationFacts | None:
+    if row["newest_rule"] is None:
+        return None
+    return ViolationFacts(
+        rules=row["violated_rules"],
+        newest_rule=row["newest_rule"],
+        violations=int(row["violations"]),
+        blocked=int(row["blocked_violations"]),
+        last_seen_at=row["violated_at"],
     )
 
 

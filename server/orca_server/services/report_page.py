@@ -58,8 +58,11 @@ def _cards(summary: pb.ExecutiveSummary) -> Iterator[tuple[str, str, str]]:
     stale = f"{number(summary.freshness.stale.total)} stale"
     yield "Workflows fresh", "–" if share is None else f"{share:.1f} %", stale
     kept = optional(summary.compliance, "compliance_sla_pct")
-    violations = f"{number(summary.compliance.violations)} violations"
+    violations = f"{number(summary.compliance.open.total)} violations open"
     yield "Compliance", "–" if kept is None else f"{kept:.2f} %", violations
+    rate = optional(summary.drift, "drift_rate_pct")
+    drifted = f"{number(summary.drift.drifted)} of {number(summary.drift.baselines)} agents"
+    yield "Drift", "–" if rate is None else f"{rate:.2f} %", drifted
     yield "Cost", f"${costs.cost_usd:,.2f}", "in seven days"
     risk = optional(summary.risk, "risk_avoided_usd")
     if risk is not None:

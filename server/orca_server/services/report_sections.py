@@ -56,6 +56,8 @@ def sections(summary: pb.ExecutiveSummary) -> list[Section]:
             ("workflow", "owner", "last outcome", "last success"),
             _workflows(stale),
         ),
+        _violations(summary.compliance.open),
+        _drift(summary.drift),
         _quiet("Silent agents", summary.fleet.silent),
         _quiet("Unmeasured agents", summary.fleet.unmeasured),
         *_costs(summary.costs),
@@ -111,6 +113,12 @@ def _figures(summary: pb.ExecutiveSummary) -> Iterator[Row]:
     yield Row(("compliance, %", optional(comply, "compliance_sla_pct")), comply.evidence)
     yield Row(("operations", comply.operations), fleet.evidence)
     yield Row(("violations", comply.violations), comply.evidence)
+    yield Row(("open violations", comply.open.total), comply.open.evidence)
+    drift = summary.drift
+    yield Row(("drift rate, %", optional(drift, "drift_rate_pct")), "/trust")
+    yield Row(("baselines", drift.baselines), "/trust")
+    yield Row(("drifted agents", drift.drifted), drift.evidence)
+    yield Row(("open drifts", drift.total), drift.evidence)
     risk = optional(summary.risk, "risk_avoided_usd")
     yield Row(("risk avoided, US dollars", risk), summary.risk.evidence)
     yield Row(("cost, US dollars", costs.cost_usd), costs.evidence)
@@ -168,6 +176,42 @@ def _workflows(named: pb.NamedWorkflows) -> list[Row]:
         )
         for each in named.workflows
     ]
+
+
+def _violations(open_: pb.OpenViolations) -> Section:
+    rows = [
+        Row(
+            (
+                each.entity,
+                each.rule,
+                each.violations,
+                each.blocked_violations,
+                instant(each, "last_seen_at"),
+            ),
+            each.evidence,
+        )
+        for each in open_.violations
+    ]
+    title = _of("Open violations", len(rows), open_.total)
+    return Section(title, ("agent", "rule", "violations", "blocked", "last seen"), rows)
+
+
+def _drift(report: pb.DriftReport) -> Section:
+    rows = [
+        Row(
+            (
+                each.entity,
+                each.rule,
+                each.difference_count,
+                each.first_path,
+                instant(each, "last_seen_at"),
+            ),
+            each.evidence,
+        )
+        for each in report.drift
+    ]
+    title = _of("Open drift", len(rows), report.total)
+    return Section(title, ("agent", "rule", "differences", "first path", "last seen"), rows)
 
 
 def _of(title: str, shown: int, total: float) -> str:

@@ -22,6 +22,8 @@ class SummaryRows:
         agents: What agents cost, the most expensive first.
         quiet: The first silent and the first unmeasured agents.
         stale: The first stale workflows.
+        violations: The newest open violations.
+        drift: The newest open drifts.
     """
 
     trust: Record
@@ -30,6 +32,8 @@ class SummaryRows:
     agents: list[Record]
     quiet: list[Record]
     stale: list[Record]
+    violations: list[Record]
+    drift: list[Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ async def summary_rows(
         agents=await tx.fetch(QUERIES["list_agent_costs"], tenant_id, limit),
         quiet=await tx.fetch(QUERIES["list_quiet_agents"], tenant_id, limit),
         stale=await tx.fetch(QUERIES["list_stale_workflows"], tenant_id, limit),
+        violations=await tx.fetch(QUERIES["list_open_violations"], tenant_id, limit),
+        drift=await tx.fetch(QUERIES["list_newest_drift"], tenant_id, limit),
     )
 
 

@@ -118,10 +118,20 @@ def _figures(found: ExecutiveSummary) -> Sheet:
             ("stale", ", ".join(f"{e.provider}/{e.name}" for e in fresh.stale.workflows)),
             ("freshness", _percent(optional(fresh, "sync_freshness_pct"))),
             ("compliance", _percent(optional(found.compliance, "compliance_sla_pct"))),
+            ("violations", f"{number(found.compliance.open.total)} open"),
+            ("drift", _drift(found)),
             ("risk avoided", f"${number(risk, 2)}" if risk is not None else None),
             ("cost", f"${number(costs.cost_usd, 2)} in windows of seven days"),
         ]
     )
+
+
+def _drift(found: ExecutiveSummary) -> str:
+    drift = found.drift
+    rate = _percent(optional(drift, "drift_rate_pct"))
+    if rate is None:
+        return "not measured yet"
+    return f"{rate}: {number(drift.drifted)} of {number(drift.baselines)} agents"
 
 
 def _moved(found: ExecutiveSummary) -> Sheet:

@@ -39,6 +39,7 @@ class ExecutiveSummary(_message.Message):
     COMPLIANCE_FIELD_NUMBER: _builtins.int
     RISK_FIELD_NUMBER: _builtins.int
     COSTS_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """Instant for which the figures hold. Absent before the first tick: then all else is empty."""
@@ -71,6 +72,10 @@ class ExecutiveSummary(_message.Message):
     def costs(self) -> Global___CostReport:
         """What agents cost in their windows of seven days."""
 
+    @_builtins.property
+    def drift(self) -> Global___DriftReport:
+        """Whether agents are as they were accepted."""
+
     def __init__(
         self,
         *,
@@ -82,10 +87,11 @@ class ExecutiveSummary(_message.Message):
         compliance: Global___ComplianceReport | None = ...,
         risk: Global___RiskReport | None = ...,
         costs: Global___CostReport | None = ...,
+        drift: Global___DriftReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "compliance", b"compliance", "costs", b"costs", "created_at", b"created_at", "fleet", b"fleet", "freshness", b"freshness", "risk", b"risk", "trust", b"trust"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "compliance", b"compliance", "costs", b"costs", "created_at", b"created_at", "drift", b"drift", "fleet", b"fleet", "freshness", b"freshness", "risk", b"risk", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "compliance", b"compliance", "costs", b"costs", "created_at", b"created_at", "fleet", b"fleet", "freshness", b"freshness", "risk", b"risk", "trust", b"trust"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "compliance", b"compliance", "costs", b"costs", "created_at", b"created_at", "drift", b"drift", "fleet", b"fleet", "freshness", b"freshness", "risk", b"risk", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,6 +553,7 @@ class ComplianceReport(_message.Message):
     OPERATIONS_FIELD_NUMBER: _builtins.int
     VIOLATIONS_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
     compliance_sla_pct: _builtins.float
     """100 x (1 - unblocked violations / operations). Absent without operations."""
     operations: _builtins.float
@@ -555,6 +562,10 @@ class ComplianceReport(_message.Message):
     """Unblocked violations in them."""
     evidence: _builtins.str
     """REST path that lists the agents with violations."""
+    @_builtins.property
+    def open(self) -> Global___OpenViolations:
+        """Violations that are not resolved."""
+
     def __init__(
         self,
         *,
@@ -562,16 +573,201 @@ class ComplianceReport(_message.Message):
         operations: _builtins.float = ...,
         violations: _builtins.float = ...,
         evidence: _builtins.str = ...,
+        open: Global___OpenViolations | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "compliance_sla_pct", b"compliance_sla_pct"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "compliance_sla_pct", b"compliance_sla_pct", "open", b"open"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "compliance_sla_pct", b"compliance_sla_pct", "evidence", b"evidence", "operations", b"operations", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct", "compliance_sla_pct", b"compliance_sla_pct", "evidence", b"evidence", "open", b"open", "operations", b"operations", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compliance_sla_pct: _TypeAlias = _typing.Literal["compliance_sla_pct"]  # noqa: Y015
     _WhichOneofArgType__compliance_sla_pct: _TypeAlias = _typing.Literal["_compliance_sla_pct", b"_compliance_sla_pct"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__compliance_sla_pct) -> _WhichOneofReturnType__compliance_sla_pct | None: ...
 
 Global___ComplianceReport: _TypeAlias = ComplianceReport  # noqa: Y015
+
+@_typing.final
+class OpenViolations(_message.Message):
+    """Open policy violations, and how many there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    total: _builtins.float
+    """How many: one per agent and rule."""
+    evidence: _builtins.str
+    """REST path that lists them all."""
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedViolation]:
+        """The newest ten of them by id."""
+
+    def __init__(
+        self,
+        *,
+        total: _builtins.float = ...,
+        violations: _abc.Iterable[Global___ReportedViolation] | None = ...,
+        evidence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "total", b"total", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenViolations: _TypeAlias = OpenViolations  # noqa: Y015
+
+@_typing.final
+class ReportedViolation(_message.Message):
+    """An open policy violation that is named."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ENTITY_ID_FIELD_NUMBER: _builtins.int
+    ENTITY_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    BLOCKED_VIOLATIONS_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_AT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    entity_id: _builtins.str
+    """Id of the agent."""
+    entity: _builtins.str
+    """`TYPE/NAME` of the agent."""
+    rule: _builtins.str
+    """The rule."""
+    violations: _builtins.float
+    """Violations that took effect."""
+    blocked_violations: _builtins.float
+    """Violations that were stopped before they took effect."""
+    evidence: _builtins.str
+    """REST path that lists it."""
+    @_builtins.property
+    def last_seen_at(self) -> _timestamp_pb2.Timestamp:
+        """When the newest was observed."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        entity_id: _builtins.str = ...,
+        entity: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        violations: _builtins.float = ...,
+        blocked_violations: _builtins.float = ...,
+        last_seen_at: _timestamp_pb2.Timestamp | None = ...,
+        evidence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_at", b"last_seen_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked_violations", b"blocked_violations", "entity", b"entity", "entity_id", b"entity_id", "evidence", b"evidence", "id", b"id", "last_seen_at", b"last_seen_at", "rule", b"rule", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedViolation: _TypeAlias = ReportedViolation  # noqa: Y015
+
+@_typing.final
+class DriftReport(_message.Message):
+    """Whether agents are as they were accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRIFT_RATE_PCT_FIELD_NUMBER: _builtins.int
+    BASELINES_FIELD_NUMBER: _builtins.int
+    DRIFTED_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    drift_rate_pct: _builtins.float
+    """Share of agents with a baseline that have an open drift, 0 to 100. Absent while there is no
+    baseline.
+    """
+    baselines: _builtins.float
+    """Agents of which something was ever observed."""
+    drifted: _builtins.float
+    """Those with an open drift."""
+    total: _builtins.float
+    """Open drifts: one per agent and rule."""
+    evidence: _builtins.str
+    """REST path that lists them all."""
+    @_builtins.property
+    def drift(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedDrift]:
+        """The newest ten of them by id."""
+
+    def __init__(
+        self,
+        *,
+        drift_rate_pct: _builtins.float | None = ...,
+        baselines: _builtins.float = ...,
+        drifted: _builtins.float = ...,
+        total: _builtins.float = ...,
+        drift: _abc.Iterable[Global___ReportedDrift] | None = ...,
+        evidence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_drift_rate_pct", b"_drift_rate_pct", "drift_rate_pct", b"drift_rate_pct"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drift_rate_pct", b"_drift_rate_pct", "baselines", b"baselines", "drift", b"drift", "drift_rate_pct", b"drift_rate_pct", "drifted", b"drifted", "evidence", b"evidence", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__drift_rate_pct: _TypeAlias = _typing.Literal["drift_rate_pct"]  # noqa: Y015
+    _WhichOneofArgType__drift_rate_pct: _TypeAlias = _typing.Literal["_drift_rate_pct", b"_drift_rate_pct"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__drift_rate_pct) -> _WhichOneofReturnType__drift_rate_pct | None: ...
+
+Global___DriftReport: _TypeAlias = DriftReport  # noqa: Y015
+
+@_typing.final
+class ReportedDrift(_message.Message):
+    """An open drift that is named."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ENTITY_ID_FIELD_NUMBER: _builtins.int
+    ENTITY_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_PATH_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_AT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    entity_id: _builtins.str
+    """Id of the agent."""
+    entity: _builtins.str
+    """`TYPE/NAME` of the agent."""
+    rule: _builtins.str
+    """What differs: `tools`, `version` or `command`."""
+    difference_count: _builtins.int
+    """How many fields differ."""
+    first_path: _builtins.str
+    """The first of them by path, a JSON Pointer."""
+    evidence: _builtins.str
+    """REST path that lists it."""
+    @_builtins.property
+    def last_seen_at(self) -> _timestamp_pb2.Timestamp:
+        """When the newest observation saw it."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        entity_id: _builtins.str = ...,
+        entity: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        difference_count: _builtins.int = ...,
+        first_path: _builtins.str = ...,
+        last_seen_at: _timestamp_pb2.Timestamp | None = ...,
+        evidence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_at", b"last_seen_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference_count", b"difference_count", "entity", b"entity", "entity_id", b"entity_id", "evidence", b"evidence", "first_path", b"first_path", "id", b"id", "last_seen_at", b"last_seen_at", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedDrift: _TypeAlias = ReportedDrift  # noqa: Y015
 
 @_typing.final
 class RiskReport(_message.Message):
@@ -854,7 +1050,9 @@ class Finding(_message.Message):
     that found no MCP server (`probe.state` `unreachable` or `not-mcp`). `failing`: more than 5 % of an agent's operations (20 or
     more) fail, or a workflow's last finished run failed. `stale`: a workflow did not succeed
     in time, for another reason. `degraded`: an agent works, and its health is below 0.75.
-    `unowned`: nobody is told who looks after it.
+    `drifted`: a drift of an active agent is open, its `tools`, `version` or `command` are not as
+    they were accepted. `violating`: a policy violation of an active agent is open. `unowned`:
+    nobody is told who looks after it.
     """
     severity: Global___Finding.Severity.ValueType
     """How much it matters."""
