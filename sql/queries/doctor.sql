@@ -65,6 +65,13 @@ WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(
 ORDER BY relname
 LIMIT 5;
 
+-- name: doctor_count_open
+-- Violations and drifts that are not resolved. $1: tenant.
+-- Index: policy_violations_open_idx, drift_detections_open_idx.
+SELECT
+    (SELECT count(*) FROM policy_violations WHERE tenant_id = $1 AND NOT resolved) AS violations,
+    (SELECT count(*) FROM drift_detections WHERE tenant_id = $1 AND NOT resolved) AS drifts;
+
 -- name: doctor_count_backlog
 -- Sums that wait for the tick, counted up to 100,000. $1: tenant. Index: trust_inbox_pkey.
 SELECT count(*)

@@ -24,7 +24,7 @@ CHECKS = {
     *("settings", "access", "secrets", "rotation", "ports", "disk", "registry_file"),
     *("database", "rights", "extension", "migrations", "partitions", "clock"),
     *("connections", "transactions", "gateway", "server", "ingest", "tick", "freshness"),
-    *("adapters", "trust", "agents", "violations", "logs", "limits", "memory"),
+    *("adapters", "trust", "agents", "violations", "drift", "logs", "limits", "memory"),
 }
 
 

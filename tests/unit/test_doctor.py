@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from orca_server.doctor.situation import Situation, look
 from orca_server.domain.errors import Unavailable
 from orca_server.runtime.partitions import wanted_days
 from orca_server.settings import Settings
-from orca_server.store.doctor import ForeignTables, OpenTransaction, ServerFacts
+from orca_server.store.doctor import ForeignTables, OpenFindings, OpenTransaction, ServerFacts
 from orca_server.store.migrate import MigrationStatus
 
 NOW = datetime(2026, 3, 4, 10, 30, tzinfo=UTC)
@@ -48,6 +49,7 @@ VIEW = DatabaseView(
     foreign=ForeignTables((), "", 0),
     migrations=MigrationStatus(("0001_agents",), (), 1, 1),
     days=set(wanted_days(NOW, 90)),
+    open=OpenFindings(0, 0),
     backlog=0,
 )
 
@@ -489,6 +491,7 @@ SUMMARY: dict[str, Any] = {
     "silent": 0,
     "bands": {"excellent": 12},
     "workflows": {"fresh": 9, "stale": 1, "unmeasured": 2, "paused": 0},
+    "drift": {"baselines": 20, "drifted": 1},
     "worst": [{"type": "mcp", "name": "one", "ppb": 410_000_000}],
 }
 HEAD: dict[str, Any] = {
@@ -503,10 +506,13 @@ HEAD: dict[str, Any] = {
 
 
 def of_fleet(
-    head: dict[str, Any] | None = None, last_error: str | None = "", **summary: Any
+    head: dict[str, Any] | None = None,
+    last_error: str | None = "",
+    view: DatabaseView = VIEW,
+    **summary: Any,
 ) -> dict[str, Finding]:
     changed = {**HEAD, **(head or {}), "summary": json.dumps({**SUMMARY, **summary})}
-    found = fleet.check(replace(VIEW, trust=changed), last_error, "orca up")
+    found = fleet.check(replace(view, trust=changed), last_error, "orca up", Decimal(5))
     return {each.name: each for each in found}
 
 
@@ -541,6 +547,7 @@ def test_ticks(head: dict[str, Any], last_error: str | None, status: Status) -> 
         ("adapters", {}, {"silent": 1}),
         ("agents", {}, {"bands": {"critical": 1}}),
         ("violations", {}, {"compliance_ppb": 989_999_999}),
+        ("drift", {}, {"drift": {"baselines": 99, "drifted": 5}}),
         ("trust", {"trust_ppb": 849_999_999}, {}),
         ("trust", {"capped_by": ["agent_uptime"]}, {}),
     ],
@@ -555,6 +562,32 @@ def test_what_the_guide_looks_after_is_warned_of(
     assert {each.status for key, each in found.items() if key != name} == {Status.OK}
 
 
+def test_open_violations_are_warned_of_whatever_the_share() -> None:
+    found = of_fleet(view=replace(VIEW, open=OpenFindings(2, 0)))["violations"]
+    assert found.status is Status.WARN
+    assert found.found == "2 open; 99.900% of the operations are without a violation"
+    assert found.mend == "orca violations list"
+    unread = of_fleet(view=replace(VIEW, open=None))["violations"]
+    assert unread.status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("drifted", "status", "above"),
+    [
+        (5, Status.OK, ""),
+        (6, Status.WARN, "DRIFT_THRESHOLD_PCT (5 %)"),
+        (10, Status.WARN, "DRIFT_THRESHOLD_PCT (5 %)"),
+        (11, Status.WARN, "the alert of 10 %"),
+    ],
+)
+def test_drift_against_its_threshold(drifted: int, status: Status, above: str) -> None:
+    view = replace(VIEW, open=OpenFindings(0, drifted))
+    found = of_fleet(view=view, drift={"baselines": 100, "drifted": drifted})["drift"]
+    assert found.status is status
+    assert found.found.startswith(f"{drifted}.0 % of 100 agents")
+    assert found.found.endswith(above or "open")
+
+
 def test_an_empty_fleet_has_nothing_to_judge() -> None:
     nothing = {name: {"ppb": None} for name in SUMMARY["components"]}
     found = of_fleet(
@@ -566,6 +599,7 @@ def test_an_empty_fleet_has_nothing_to_judge() -> None:
         idle=0,
         bands={},
         workflows={"fresh": 0, "stale": 0, "unmeasured": 0, "paused": 0},
+        drift={"baselines": 0, "drifted": 0},
         worst=[],
     )
     assert found.pop("tick").status is Status.OK
@@ -574,8 +608,8 @@ def test_an_empty_fleet_has_nothing_to_judge() -> None:
 
 def test_before_the_first_tick_only_a_running_server_is_to_blame() -> None:
     view = replace(VIEW, trust=None)
-    alone = fleet.check(view, None, "orca up")
+    alone = fleet.check(view, None, "orca up", Decimal(5))
     assert {each.status for each in alone} == {Status.SKIPPED}
-    running = fleet.check(view, "", "orca up")
+    running = fleet.check(view, "", "orca up", Decimal(5))
     assert running[0].status is Status.FAIL
     assert {each.status for each in running[1:]} == {Status.SKIPPED}

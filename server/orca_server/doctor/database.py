@@ -16,7 +16,7 @@ from orca_server.runtime import partitions
 from orca_server.store import doctor as store
 from orca_server.store import migrate, system, trust
 from orca_server.store.database import Connection, Record, connect
-from orca_server.store.doctor import ForeignTables, OpenTransaction, ServerFacts
+from orca_server.store.doctor import ForeignTables, OpenFindings, OpenTransaction, ServerFacts
 from orca_server.store.migrate import MigrationError, MigrationStatus
 
 DEADLINE_SECONDS = 20.0
@@ -45,6 +45,7 @@ class DatabaseView:
     migrations: MigrationStatus | None = None
     days: set[date] | None = None
     trust: Record | None = None
+    open: OpenFindings | None = None
     backlog: int | None = None
     transaction: OpenTransaction | None = None
     problems: dict[str, str] = field(default_factory=dict)
@@ -90,6 +91,7 @@ async def read(view: DatabaseView, connection: Connection) -> None:
     found = await _tried(view, "days", system.list_partitions, connection)
     view.days = None if found is None else system.attached_days(found)
     view.trust = await _tried(view, "trust", trust.get, connection, DEFAULT_TENANT)
+    view.open = await _tried(view, "open", store.count_open, connection, DEFAULT_TENANT)
     view.backlog = await _tried(view, "backlog", store.count_backlog, connection, DEFAULT_TENANT)
     view.transaction = await _tried(view, "transaction", store.read_oldest_transaction, connection)
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 
 from orca_server.doctor import configuration, database, fleet, machine, server
 from orca_server.doctor.findings import Finding, ok, skipped, warn
@@ -11,8 +12,8 @@ from orca_server.settings import Settings
 
 THREAD_SECONDS = 10.0
 """For files and ports: a file system over a network may hang."""
-_DEFAULTS = (90, 8)
-"""Days of retention and connections where the settings cannot be read."""
+_DEFAULTS = (90, 8, Decimal(5))
+"""Days of retention, connections and drift threshold where the settings cannot be read."""
 _LOCAL = {
     "ports": machine.check_ports,
     "disk": machine.check_disk,
@@ -31,8 +32,10 @@ async def examine(seen: Situation) -> list[Finding]:
     )
     start = _start(seen)
     settings = seen.settings
-    retention_days, pool = (
-        (settings.telemetry_retention_days, settings.max_connections) if settings else _DEFAULTS
+    retention_days, pool, drift_threshold_pct = (
+        (settings.telemetry_retention_days, settings.max_connections, settings.drift_threshold_pct)
+        if settings
+        else _DEFAULTS
     )
     last_error = answer.status.trust.last_error if answer.status else None
     role = answer.status.anonymous_role if answer.status else None
@@ -44,7 +47,7 @@ async def examine(seen: Situation) -> list[Finding]:
         server.check_gateway(rest, answer, start),
         server.check_server(answer, start),
         server.check_ingest(answer, view.backlog),
-        *fleet.check(view, last_error, start),
+        *fleet.check(view, last_error, start, drift_threshold_pct),
         *(logs, check_limits(settings), machine.check_memory(answer.pid)),
     ]
 

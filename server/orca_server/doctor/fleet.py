@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from orca_server.doctor.database import DatabaseView
@@ -9,22 +10,28 @@ from orca_server.doctor.findings import Finding, fail, ok, skipped, warn
 from orca_server.domain.fleet_trust import FLOORS_PPB
 from orca_server.domain.numbers import PPB
 from orca_server.store.database import Record
+from orca_server.store.doctor import OpenFindings
 
 LOW_TRUST_PPB = 850_000_000
 """The guide's troubleshooting begins below 0.85."""
 LOW_COMPLIANCE_PPB = 990_000_000
 STALE_SHARE_PPB = 900_000_000
 """And that of stale workflows below 90 %."""
-NAMES = ("tick", "freshness", "adapters", "trust", "agents", "violations")
+DRIFT_ALERT_PCT = 10
+"""The guide's alert; DRIFT_THRESHOLD_PCT says from where on the doctor warns."""
+NAMES = ("tick", "freshness", "adapters", "trust", "agents", "violations", "drift")
 
 
-def check(view: DatabaseView, last_error: str | None, start: str) -> list[Finding]:
+def check(
+    view: DatabaseView, last_error: str | None, start: str, drift_threshold_pct: Decimal
+) -> list[Finding]:
     """All checks of the fleet.
 
     Args:
         view: What the database gave.
         last_error: What the server says of its last tick; None if it was not asked.
         start: The command that starts database and server.
+        drift_threshold_pct: Drift rate above which the fleet is drifting.
     """
     if view.server is None:
         return [skipped(name, "the database does not answer") for name in NAMES]
@@ -41,7 +48,8 @@ def check(view: DatabaseView, last_error: str | None, start: str) -> list[Findin
         check_adapters(summary),
         check_trust(view.trust, summary),
         check_agents(summary),
-        check_violations(summary),
+        check_violations(summary, view.open),
+        check_drift(summary, view.open, drift_threshold_pct),
     ]
 
 
@@ -143,17 +151,43 @@ def check_agents(summary: dict[str, Any]) -> Finding:
     )
 
 
-def check_violations(summary: dict[str, Any]) -> Finding:
-    """Operations without a violation, against the guide's 99.0 %."""
+def check_violations(summary: dict[str, Any], open_: OpenFindings | None) -> Finding:
+    """Open violations, and operations without one against the guide's 99.0 %."""
     compliance, part = summary["compliance_ppb"], summary["components"]["policy_adherence"]["ppb"]
-    if compliance is None:
+    told = [] if open_ is None else [f"{open_.violations} open"]
+    if compliance is not None:
+        told.append(f"{compliance / PPB:.3%} of the operations are without a violation")
+    elif not (open_ and open_.violations):
         return skipped("violations", "no operation was reported yet")
-    found = f"{compliance / PPB:.3%} of the operations are without a violation"
+    found = "; ".join(told)
     adheres = part is None or part >= FLOORS_PPB["policy_adherence"]
-    if compliance >= LOW_COMPLIANCE_PPB and adheres:
-        return ok("violations", found)
+    complies = compliance is None or compliance >= LOW_COMPLIANCE_PPB
     cause = "some agents do what a policy forbids, and nothing stops them"
+    if open_ and open_.violations:
+        return warn("violations", found, cause, "orca violations list")
+    if complies and adheres:
+        return ok("violations", found)
     return warn("violations", found, cause, "orca agents list --filter 'violations > 0'")
+
+
+def check_drift(
+    summary: dict[str, Any], open_: OpenFindings | None, threshold_pct: Decimal
+) -> Finding:
+    """Share of agents that are not as they were accepted, against DRIFT_THRESHOLD_PCT."""
+    counts = summary.get("drift")
+    if not counts or not counts["baselines"]:
+        return skipped("drift", "nobody looked at what agents are yet")
+    drifted, baselines = counts["drifted"], counts["baselines"]
+    found = f"{_percent(drifted, baselines)} of {baselines} agents with a baseline have drifted"
+    if open_ is not None:
+        found += f"; {open_.drifts} open"
+    if drifted * 100 <= threshold_pct * baselines:
+        return ok("drift", found)
+    above = f"DRIFT_THRESHOLD_PCT ({threshold_pct:f} %)"
+    if drifted * 100 > DRIFT_ALERT_PCT * baselines:
+        above = f"the alert of {DRIFT_ALERT_PCT} %"
+    cause = "they were changed or released anew, or somebody tampers with them"
+    return warn("drift", f"{found}, above {above}", cause, "orca drift list")
 
 
 def _percent(part: int, whole: int) -> str:

@@ -62,6 +62,14 @@ class ForeignTables:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class OpenFindings:
+    """How many violations and drifts are not resolved: one per agent and rule."""
+
+    violations: int
+    drifts: int
+
+
 async def read_server(connection: Connection) -> ServerFacts:
     """Version, clock, rights, extension and connections."""
     row = await connection.fetchrow(QUERIES["doctor_read_server"])
@@ -82,6 +90,13 @@ async def list_foreign_tables(connection: Connection) -> ForeignTables:
         return ForeignTables((), "", 0)
     names = tuple(row["name"] for row in rows)
     return ForeignTables(names, rows[0]["owner"], rows[0]["tables"])
+
+
+async def count_open(connection: Connection, tenant_id: UUID) -> OpenFindings:
+    """What is open of violations and drift."""
+    row = await connection.fetchrow(QUERIES["doctor_count_open"], tenant_id)
+    assert row is not None  # noqa: S101 - it selects one row from nothing
+    return OpenFindings(**dict(row))
 
 
 async def count_backlog(connection: Connection, tenant_id: UUID) -> int:
