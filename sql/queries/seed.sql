@@ -14,8 +14,8 @@ FOR UPDATE;
 
 -- name: remove_sample_agents
 -- Locked agents and all that is known of them; how many records of telemetry went with them.
--- $1: tenant; $2: ids. Index: the primary key of each table; of trust_inbox the tenant's part
--- is read.
+-- $1: tenant; $2: ids. Index: the primary key of each table; of the inboxes, violations and drift
+-- the tenant's part is read.
 WITH inbox AS (
     DELETE FROM trust_inbox
     WHERE tenant_id = $1
@@ -38,6 +38,33 @@ trust AS (
 ),
 history AS (
     DELETE FROM agent_trust_history
+    WHERE tenant_id = $1
+      AND agent_id = ANY($2::uuid[])
+),
+reported AS (
+    DELETE FROM violation_inbox
+    WHERE tenant_id = $1
+      AND agent_id = ANY($2::uuid[])
+),
+violation AS (
+    DELETE FROM policy_violations
+    WHERE tenant_id = $1
+      AND entity_type = 'agent'
+      AND entity_id = ANY($2::uuid[])
+),
+observation AS (
+    DELETE FROM agent_observations
+    WHERE tenant_id = $1
+      AND agent_id = ANY($2::uuid[])
+),
+drift AS (
+    DELETE FROM drift_detections
+    WHERE tenant_id = $1
+      AND entity_type = 'agent'
+      AND entity_id = ANY($2::uuid[])
+),
+judged AS (
+    DELETE FROM drift_inbox
     WHERE tenant_id = $1
       AND agent_id = ANY($2::uuid[])
 ),

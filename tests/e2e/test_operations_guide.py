@@ -24,7 +24,7 @@ GUIDE = Path(os.environ.get("ORCA_SHARED", ROOT.parent / "shared")) / "operation
 FENCE = re.compile(r"```(?:bash|sql)\n(.*?)```", re.DOTALL)
 INLINE = re.compile(r"`((?:pnpm|docker|curl) [^`]*)`")
 CELL = re.compile(r"(?<!\\)\|")
-LATER = {"compose", "violations", "a note"}
+LATER = {"compose", "a note"}
 JQ = shutil.which("jq") is not None
 
 # What a line must print, as a pattern; lines that print nothing stand here with "".
@@ -56,6 +56,8 @@ PRINTS = {
     "export NEW_HMAC_SECRET=$(openssl rand -hex 32)": "",
     'echo "JWT_SECRET=$NEW_JWT_SECRET" >> .env': "",
     'echo "HMAC_SECRET=$NEW_HMAC_SECRET" >> .env': "",
+    'psql $DATABASE_URL -c "SELECT * FROM policy_violations': r"^\([1-9]\d* rows?\)$",
+    'psql $DATABASE_URL -c "SELECT * FROM drift_detections': r"^\([1-9]\d* rows?\)$",
     "curl http://localhost:3000/trust": r'"components":',
     "curl -X POST http://localhost:3000/reports/export": "",
     "curl http://localhost:3000/reports/healing": r'"kind": *"unowned"',

@@ -64,7 +64,7 @@ async def rows(database: Any) -> dict[str, int]:
     tables = await database.fetch(
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
         " AND relnamespace = 'public'::regnamespace"
-        " AND relname ~ '^(agent|telemetry|trust_inbox|workflow)'"
+        " AND relname ~ '^(agent|telemetry|trust_inbox|workflow|policy|violation|drift)'"
     )
     return {
         row["relname"]: await database.fetchval(f"SELECT count(*) FROM {row['relname']}")
@@ -88,6 +88,18 @@ async def test_a_second_run_changes_nothing_and_removal_leaves_nothing(
         counts = (await client.trust.get()).components.agent_uptime
         assert counts.measured + counts.idle == 11  # idle on Sundays
         assert counts.silent == 1
+        rules = {
+            resolved: {each.rule async for each in client.violations.list(filter=chosen)}
+            for resolved, chosen in ((False, "resolved = false"), (True, "resolved = true"))
+        }
+        assert "unlisted-document" in rules[False]
+        assert "unbounded-query" in rules[True] - rules[False]
+        (drift,) = await client.drift.list().collect()
+        assert (drift.entity, drift.rule, drift.resolved) == ("mcp/docs-search", "tools", False)
+        assert [each.path for each in drift.differences] == [
+            "/tools/publish",
+            "/tools/search/description",
+        ]
         flows = await client.workflows.list(filter='labels.sample = "true"').collect()
         stale = {each.name for each in flows if each.freshness == Workflow.FRESHNESS_STALE}
         assert "lead-import" in stale
@@ -98,6 +110,7 @@ async def test_a_second_run_changes_nothing_and_removal_leaves_nothing(
         for sent in ("records", "events"):
             stored = first[sent]["accepted"]
             assert second[sent] == {"accepted": 0, "duplicates": stored, "refused": 0}
+        assert [each.id async for each in client.drift.list()] == [drift.id]
         again = await client.agents.list(filter='labels.sample = "true"').collect()
         assert [each.etag for each in again] == [each.etag for each in fleet]
 

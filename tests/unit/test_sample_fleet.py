@@ -20,6 +20,8 @@ def test_a_week_of_an_agent_is_the_same_each_time_and_makes_sense(
         assert 0 <= each.errors <= each.operations > 0
         assert 0 <= each.violations <= each.operations
         assert each.observed_at < NOON.replace(minute=0, second=0)
+        assert bool(each.rule) == bool(each.violations)
+    assert agent.last_violations <= week[-1].violations
     failing = [each for each in week if each.errors > each.operations / 2]
     assert len(failing) == agent.outage_hours
 

@@ -1,8 +1,8 @@
 """`orca db seed`: a small fleet to look at, sent through the public API, and its removal."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +13,8 @@ from orca.cli.session import Session, command
 from orca.client import Client
 from orca.errors import AlreadyExists, OrcaError
 from orca.times import timestamp
-from orca.v1.agent_pb2 import Agent
+from orca.v1.agent_pb2 import Agent, AgentTool
+from orca.v1.drift_pb2 import AgentObservation, ObservedTools
 from orca.v1.telemetry_pb2 import TelemetryRecord
 from orca.v1.workflow_pb2 import RunError, Schedule, Workflow, WorkflowEvent
 from orca_server.domain import sample_fleet, sample_workflows
@@ -107,6 +108,8 @@ async def _seed(client: Client) -> _Done:
         for record in sample_fleet.records(sample, agent.created_at.ToDatetime(tzinfo=UTC))
     )
     await _count(client.telemetry.stream(batched(records)), done.records)
+    for sample, agent in fleet:
+        await _observe(client, sample, agent)
     flows = [found async for found in _workflows(client, done)]
     events = (
         _event(workflow, event)
@@ -145,11 +148,28 @@ async def _create(client: Client, sample: SampleAgent) -> Agent | None:
         criticality=Agent.Criticality.Value(f"CRITICALITY_{sample.criticality.upper()}"),
         heartbeat_interval_seconds=sample.heartbeat_seconds,
         latency_limit_ms=sample.limit_ms,
+        tools=_tools(sample.tools),
     )
     try:
         return await client.agents.create(agent, reason=REASON)
     except AlreadyExists:
         return None
+
+
+def _tools(named: Iterable[tuple[str, str]]) -> list[AgentTool]:
+    return [AgentTool(name=name, description=text) for name, text in named]
+
+
+async def _observe(client: Client, sample: SampleAgent, agent: Agent) -> None:
+    """Looks at what the agent really offers, once: what became of that is left alone."""
+    about = f'entity_id = "{agent.id}"'
+    if not sample.seen_tools or await client.drift.list(filter=about, page_size=1).count():
+        return
+    seen = AgentObservation(
+        observed_at=timestamp(datetime.now(UTC) - timedelta(minutes=1)),
+        tools=ObservedTools(tools=_tools(sample.seen_tools)),
+    )
+    await client.agents.observe(agent.id, seen, reason=REASON)
 
 
 def _record(agent: Agent, record: SampleRecord) -> TelemetryRecord:
@@ -160,6 +180,7 @@ def _record(agent: Agent, record: SampleRecord) -> TelemetryRecord:
         operations=record.operations,
         errors=record.errors,
         violations=record.violations,
+        rule=record.rule,
         latency_ms=record.latency_ms,
         cost_usd=record.cost_usd,
         input_tokens=record.input_tokens,

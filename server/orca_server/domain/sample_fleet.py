@@ -6,7 +6,7 @@ themselves. Each hour's numbers are drawn from a digest of name and hour: believ
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orca_server.domain.agents import Criticality
@@ -33,6 +33,9 @@ class SampleAgent:
         hourly: Operations in a usual hour.
         errors_ppm: Errors in a million operations.
         violations_ppm: Violations in a million operations.
+        rule: The policy rule that they break.
+        last_violations: Violations in its last hour of work.
+        reformed_hours: At the end of the week it breaks no rule for so many hours.
         latency_ms: Usual mean latency.
         limit_ms: Mean latency above which its health is lowered; None: the usual second.
         micro_usd: Cost of an operation, millionths of a dollar.
@@ -42,6 +45,8 @@ class SampleAgent:
         outage_hours: At the end of the week it fails most operations for so many hours.
         quiet_hours: At the end of the week it says nothing for so many hours.
         heartbeat_seconds: What it promises; None: nothing.
+        tools: Name and description of each tool, as they are accepted.
+        seen_tools: The tools that it really offers, where that was looked at.
     """
 
     kind: str
@@ -51,6 +56,9 @@ class SampleAgent:
     hourly: int
     errors_ppm: int = 3_000
     violations_ppm: int = 0
+    rule: str = ""
+    last_violations: int = 0
+    reformed_hours: int = 0
     latency_ms: int = 300
     limit_ms: int | None = None
     micro_usd: int = 0
@@ -60,6 +68,8 @@ class SampleAgent:
     outage_hours: int = 0
     quiet_hours: int = 0
     heartbeat_seconds: int | None = None
+    tools: tuple[tuple[str, str], ...] = ()
+    seen_tools: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,7 @@ class SampleRecord:
     operations: int
     errors: int
     violations: int
+    rule: str
     latency_ms: float
     cost_usd: float
     input_tokens: int
@@ -82,10 +93,19 @@ AGENTS = (
         "mcp",
         "docs-search",
         "knowledge",
-        "Searches the handbook and the design documents.",
+        "Searches the handbook and the design documents; its tools are not those accepted.",
         hourly=220,
         errors_ppm=1_500,
         latency_ms=180,
+        tools=(
+            ("search", "Finds pages of the handbook."),
+            ("read", "Reads a page."),
+        ),
+        seen_tools=(
+            ("search", "Finds pages of the handbook, and remembers who asked."),
+            ("read", "Reads a page."),
+            ("publish", "Makes a page public."),
+        ),
     ),
     SampleAgent(
         "mcp",
@@ -104,6 +124,9 @@ AGENTS = (
         "Answers questions with read-only queries on the warehouse.",
         hourly=90,
         errors_ppm=9_000,
+        violations_ppm=30_000,
+        rule="unbounded-query",
+        reformed_hours=156,
         latency_ms=1_350,
         criticality=Criticality.CRITICAL,
     ),
@@ -115,6 +138,7 @@ AGENTS = (
         hourly=310,
         errors_ppm=6_000,
         violations_ppm=400,
+        rule="personal-data",
         latency_ms=760,
         micro_usd=2_100,
         tokens=1_400,
@@ -191,6 +215,8 @@ AGENTS = (
         hourly=12,
         errors_ppm=10_000,
         violations_ppm=30_000,
+        rule="unlisted-document",
+        last_violations=2,
         latency_ms=8_800,
         limit_ms=20_000,
         micro_usd=52_000,
@@ -227,10 +253,18 @@ AGENTS = (
 def records(agent: SampleAgent, until: datetime) -> Iterator[SampleRecord]:
     """What the agent did in the week before `until`, one record for each hour of work."""
     end = until.replace(minute=0, second=0, microsecond=0)
-    for back in range(HOURS, agent.quiet_hours, -1):
-        start = end - back * _HOUR
-        if agent.around_the_clock or _by_day(start):
-            yield _record(agent, start, failing=back <= agent.outage_hours)
+    hours = [
+        back
+        for back in range(HOURS, agent.quiet_hours, -1)
+        if agent.around_the_clock or _by_day(end - back * _HOUR)
+    ]
+    for back in hours:
+        record = _record(agent, end - back * _HOUR, failing=back <= agent.outage_hours)
+        if back <= agent.reformed_hours:
+            record = replace(record, violations=0)
+        if back == hours[-1]:
+            record = replace(record, violations=record.violations + agent.last_violations)
+        yield replace(record, rule=agent.rule if record.violations else "")
 
 
 def _by_day(start: datetime) -> bool:
@@ -249,6 +283,7 @@ def _record(agent: SampleAgent, start: datetime, *, failing: bool) -> SampleReco
         operations=operations,
         errors=_happened(operations, errors_ppm, draws[2]),
         violations=_happened(operations, agent.violations_ppm, draws[3]),
+        rule=agent.rule,
         latency_ms=round(agent.latency_ms * (0.8 + 0.4 * draws[4]), 3),
         cost_usd=operations * agent.micro_usd / _MILLION,
         input_tokens=agent.tokens * operations,
