@@ -99,6 +99,41 @@ curl -fsS "$rest/workflows/$nightly/runs/$run_id" | tee "$work/run"; echo
 grep -q '"STATE_RUNNING"' "$work/run" || fail "the second attempt of the nightly run is under way"
 curl -fsS "$rest/trust" | "$bin/python" -c 'import json, sys; t = json.load(sys.stdin); print(t["workflows"], t["sync_freshness_pct"])'
 
+step "A third workflow, whose run failed: it is stale until one succeeds"
+run "$bin/orca" workflows update n8n/invoices --allow-missing --freshness-slo-hours 26
+run "$bin/orca" events send --workflow n8n/invoices --run "$run_id" --kind failed --error "timeout after 30 s"
+run "$bin/orca" trust refresh
+run "$bin/orca" runs list n8n/invoices --limit 3 | tee "$work/runs"
+grep -q 'failed.*timeout after 30 s' "$work/runs" || fail "the failed run is not told"
+run "$bin/orca" workflows list --filter 'freshness = STALE' | tee "$work/stale"
+grep -q invoices "$work/stale" || fail "a workflow whose last run failed is not stale"
+
+step "A policy violation: reported with its rule, looked at, resolved"
+ids() { "$bin/orca" "$@" --output csv | awk -F, 'NR > 1 { print $7 }'; }
+run "$bin/orca" telemetry send --agent clock --operations 40 --violations 2 --rule unlisted-tool
+run "$bin/orca" trust refresh
+run "$bin/orca" violations list --filter 'name = "clock"' | tee "$work/violations"
+grep -q 'mcp/clock *unlisted-tool *2 ' "$work/violations" || fail "two violations of the rule were expected"
+run "$bin/orca" violations resolve "$(ids violations list --filter 'name = "clock"')" --reason "the tool is listed now"
+[ -z "$(ids violations list --filter 'name = "clock"')" ] || fail "the violation is still open"
+
+step "Drift: a probed server says something else of its tool; seen, looked at, accepted"
+cat > "$work/changed.yaml" <<YAML
+agents:
+  - {agent: mcp/notes, command: $bin/python, args: [$PWD/examples/mcp/notes.py], env: {NOTES_COPY: "archive-$run_id"}}
+YAML
+run "$bin/orca" probe "$work/changed.yaml"
+run "$bin/orca" drift list
+drift=$(ids drift list --filter 'name = "notes" AND rule = "tools"')
+[ -n "$drift" ] || fail "the changed tool was not seen"
+run "$bin/orca" drift show "$drift" | tee "$work/drift"
+grep -q "/tools/add_note/description.*→.*archive-$run_id" "$work/drift" || fail "the difference is not told"
+run "$bin/orca" trust refresh
+run "$bin/orca" reports healing --limit 50 | grep -E '^SEVERITY|drifted|invoices' | tee "$work/healing"
+grep -q "orca drift show $drift" "$work/healing" || fail "healing does not tell of the drift"
+run "$bin/orca" drift accept "$drift" --reason "the archive is ours"
+[ -z "$(ids drift list --filter 'name = "notes"')" ] || fail "the drift is still open"
+
 step "Found by what they do"
 run "$bin/orca" search "read issues from github" | tee "$work/found"
 grep -qi github "$work/found" || fail "nothing of GitHub was found"
@@ -132,6 +167,22 @@ async def main() -> None:
 asyncio.run(main())
 PY
 cmp "$work/curl" "$work/grpcurl" && cmp "$work/curl" "$work/python" || fail "they differ"
+
+step "The state of the fleet, and as a document in each format"
+run "$bin/orca" reports summary
+export_as() { # FORMAT, how such a document begins, what it says of drift
+    local file=$work/summary.$1
+    printf '$ curl -X POST /reports/export  {"format": "%s"}\n' "$1"
+    curl -fsS -X POST "$rest/reports/export" -H 'content-type: application/json' -d "{\"format\": \"$1\"}" -o "$file"
+    head -n 1 "$file"
+    [[ $(head -n 1 "$file") = "$2"* ]] || fail "that is no document in $1"
+    grep -qi "$3" "$file" || fail "the document in $1 says nothing of drift"
+    printf '%s bytes\n' "$(wc -c < "$file")"
+}
+export_as markdown '# Executive summary' 'drift rate'
+export_as json '{' '"drift_rate_pct"'
+export_as csv 'section,item,figure,value,rows' 'drift rate'
+export_as html '<!doctype html>' 'drift rate'
 
 step "The rows agree"
 eval "$("$bin/orca" env)"

@@ -1,6 +1,7 @@
 """examples/first-fleet.sh on the whole data sets, twice, as the README shows it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,8 +36,11 @@ def test_a_first_fleet_is_counted_once_however_often_it_is_played(up: Up) -> Non
     assert Path(sys.executable).parent == ROOT / ".venv" / "bin", "the script runs .venv"
     up.start()
     first, second = play(up), play(up)
-    assert first.count(" accepted, 0 duplicates") == 5  # the sixth was killed in the middle
+    imported = re.findall(r" rows: \d+ accepted, 0 duplicates", first)
+    assert len(imported) == 5  # the sixth was killed in the middle
     assert second.count(" 0 accepted, ") == 6
     for output in (first, second):
         assert output.count("rows in the file") == 6
+        assert output.count("/tools/add_note/description") >= 2  # shown, and accepted
+        assert output.count("bytes\n") == 4
         assert output.endswith("All of it holds.\n")
