@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+from google.protobuf.struct_pb2 import Value
 
 import orca
 from orca.v1.agent_pb2 import Agent, AgentEndpoint
@@ -300,6 +301,22 @@ async def _create(client: orca.Client, name: str, endpoint: AgentEndpoint) -> Ag
 def _by_name(reports: list[Report]) -> dict[str, Finding]:
     assert [each.problem for each in reports if each.problem is not None] == []
     return {each.name: each.finding for each in reports}
+
+
+async def test_what_differs_from_what_was_accepted_is_drift(client: orca.Client) -> None:
+    agent = await client.agents.create(Agent(type="mcp", name="good", version="1.0.0"))
+    target = Target(agent=agent.id, command=sys.executable, args=(GOOD,))
+    config = ProbeConfig(agents=(target,))
+    for _ in range(2):
+        (report,) = await probe_all(client, config)
+        assert report.drift == ("version",)
+    (drift,) = await client.drift.list(filter="resolved = false").collect()
+    assert [(one.path, one.accepted, one.observed) for one in drift.differences] == [
+        ("/version", Value(string_value="1.0.0"), Value(string_value="1.2.3"))
+    ]
+    await client.drift.accept(drift.id, etag=drift.etag)
+    (report,) = await probe_all(client, config)
+    assert report.drift == ()
 
 
 async def test_commands_of_the_fleet_are_started_only_if_listed(
