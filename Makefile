@@ -48,6 +48,8 @@ build/orca.binpb: $(STAMP) $(PROTOS)
 	@mkdir -p build
 	$(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) --include_imports --include_source_info -o $@ $(PROTOS)
 
+include clients/clients.mk
+
 check: $(STAMP) lint gen-check breaking ## Lint, types, layers, contract, migrations, generated code
 	$(BIN)/python -m pytest -q tests/contract
 
