@@ -84,4 +84,4 @@ lock: ## Write requirements.lock anew from pyproject.toml
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove what the build left; keeps the data folder
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
