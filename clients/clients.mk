@@ -24,13 +24,13 @@ test-typescript: has-node $(NODE) ## Hold the TypeScript client to proto/, check
 	@$(MAKE) --no-print-directory gen-typescript TS_OUT=build/gen-typescript
 	diff -r build/gen-typescript $(TS)/src/generated
 	cd $(TS) && rm -rf dist && npm run --silent build
-	$(BIN)/python -m pytest -q -k typescript tests/clients
+	$(BIN)/python -m pytest -q -k typescript tests/clients/examples.py
 
 test-go: has-go $(STAMP) ## Hold the Go client to proto/, vet it, run its example
 	@$(MAKE) --no-print-directory gen-go GO_OUT=build/gen-go
 	diff -r build/gen-go/orca/v1 $(GO)/orca/v1
 	cd $(GO) && go mod verify && go vet ./... && go build -o $(CURDIR)/build/go-example ./examples/fleet
-	$(BIN)/python -m pytest -q -k go tests/clients
+	$(BIN)/python -m pytest -q -k go tests/clients/examples.py
 
 has-node:
 	$(call needs,node,20,node --version | tr -d v,the TypeScript client)

@@ -1,7 +1,7 @@
 """The example of each client, beside one `orca up`.
 
-`make test-typescript` and `make test-go` build them and select theirs; `make test` leaves both out,
-since it needs neither Node nor Go.
+`make test-typescript` and `make test-go` build them and run theirs. The file is not called test_…,
+so that `make test` leaves it out: that needs neither Node nor Go.
 """
 
 import subprocess
