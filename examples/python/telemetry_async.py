@@ -1,15 +1,17 @@
 """Streams what an agent did: batch after batch, with a receipt for each, through breaks."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+import time
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 import orca
 from orca.v1.agent_pb2 import Agent
 from orca.v1.telemetry_pb2 import AgentRef, TelemetryRecord
 
-bot, now = AgentRef(type="bot", name="stream-bot"), datetime.now(UTC)
-times = (now - timedelta(seconds=each) for each in range(2_500))
-records = (TelemetryRecord(agent=bot, observed_at=each, operations=1) for each in times)
+bot, run = AgentRef(type="bot", name="stream-bot"), time.time_ns()
+times = (Timestamp(seconds=run // 10**9 - each) for each in range(2_500))
+records = (TelemetryRecord(agent=bot, id=f"{run}", observed_at=at, operations=1) for at in times)
 
 
 async def main() -> None:

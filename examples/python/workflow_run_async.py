@@ -1,7 +1,6 @@
 """Reports a run that failed, and lists the workflow's runs, with async."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import orca
 from orca.v1.workflow_pb2 import Run, RunError, Workflow, WorkflowEvent
@@ -12,7 +11,7 @@ async def main() -> None:
         flow = Workflow(provider="cron", name="hourly")
         flow = await client.workflows.update(flow, allow_missing=True)
         event = WorkflowEvent(workflow_id=flow.id, run_id="1", kind="failed")
-        event.occurred_at.FromDatetime(datetime.now(UTC))
+        event.occurred_at.GetCurrentTime()
         event.error.CopyFrom(RunError(type="Timeout", message="no answer in 30 s"))
         await client.events.record([event])
         await client.trust.refresh()  # events become runs within seconds; this waits for it
