@@ -1543,7 +1543,7 @@ var File_orca_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_orca_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1borca/v1/agent_service.proto\x12\aorca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a\x19google/api/httpbody.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orca/v1/agent.proto\x1a\x15orca/v1/options.proto\x1a\x14orca/v1/search.proto\x1a\x17orca/v1/telemetry.proto\"\x8b\x01\n" +
+	"\x1borca/v1/agent_service.proto\x12\aorca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a\x19google/api/httpbody.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orca/v1/agent.proto\x1a\x13orca/v1/drift.proto\x1a\x15orca/v1/options.proto\x1a\x14orca/v1/search.proto\x1a\x17orca/v1/telemetry.proto\"\x8b\x01\n" +
 	"\x12CreateAgentRequest\x12*\n" +
 	"\x05agent\x18\x01 \x01(\v2\x0e.orca.v1.AgentB\x04\xe2A\x01\x02R\x05agent\x12+\n" +
 	"\n" +
@@ -1649,7 +1649,7 @@ const file_orca_v1_agent_service_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage2\xc7\x11\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage2\xe5\x12\n" +
 	"\fAgentService\x12w\n" +
 	"\vCreateAgent\x12\x1b.orca.v1.CreateAgentRequest\x1a\x0e.orca.v1.Agent\";\xea\xc7\x18\fagents.write\x82\xd3\xe4\x93\x02%:\x05agentZ\x13:\x05agent\"\n" +
 	"/v1/agents\"\a/agents\x12l\n" +
@@ -1666,7 +1666,8 @@ const file_orca_v1_agent_service_proto_rawDesc = "" +
 	"\vResumeAgent\x12\x1b.orca.v1.ResumeAgentRequest\x1a\x0e.orca.v1.Agent\"K\xea\xc7\x18\fagents.write\x82\xd3\xe4\x93\x025:\x01*Z\x1b:\x01*\"\x16/v1/agents/{id}:resume\"\x13/agents/{id}:resume\x12\x87\x01\n" +
 	"\vRetireAgent\x12\x1b.orca.v1.RetireAgentRequest\x1a\x0e.orca.v1.Agent\"K\xea\xc7\x18\fagents.write\x82\xd3\xe4\x93\x025:\x01*Z\x1b:\x01*\"\x16/v1/agents/{id}:retire\"\x13/agents/{id}:retire\x12\x83\x01\n" +
 	"\n" +
-	"EnrolAgent\x12\x1a.orca.v1.EnrolAgentRequest\x1a\x0e.orca.v1.Agent\"I\xea\xc7\x18\fagents.write\x82\xd3\xe4\x93\x023:\x01*Z\x1a:\x01*\"\x15/v1/agents/{id}:enrol\"\x12/agents/{id}:enrol\x12\x92\x01\n" +
+	"EnrolAgent\x12\x1a.orca.v1.EnrolAgentRequest\x1a\x0e.orca.v1.Agent\"I\xea\xc7\x18\fagents.write\x82\xd3\xe4\x93\x023:\x01*Z\x1a:\x01*\"\x15/v1/agents/{id}:enrol\"\x12/agents/{id}:enrol\x12\x9b\x01\n" +
+	"\fObserveAgent\x12\x1c.orca.v1.ObserveAgentRequest\x1a\x1d.orca.v1.ObserveAgentResponse\"N\xea\xc7\x18\ragents.report\x82\xd3\xe4\x93\x027:\x01*Z\x1c:\x01*\"\x17/v1/agents/{id}:observe\"\x14/agents/{id}:observe\x12\x92\x01\n" +
 	"\x0fRecordTelemetry\x12\x1f.orca.v1.RecordTelemetryRequest\x1a .orca.v1.RecordTelemetryResponse\"<\xea\xc7\x18\x0ftelemetry.write\x82\xd3\xe4\x93\x02#:\x01*Z\x12:\x01*\"\r/v1/telemetry\"\n" +
 	"/telemetry\x12m\n" +
 	"\x0fStreamTelemetry\x12\x1f.orca.v1.StreamTelemetryRequest\x1a .orca.v1.StreamTelemetryResponse\"\x13\xea\xc7\x18\x0ftelemetry.write(\x010\x01\x12\xa9\x01\n" +
@@ -1719,8 +1720,10 @@ var file_orca_v1_agent_service_proto_goTypes = []any{
 	(*StoredTelemetry)(nil),         // 28: orca.v1.StoredTelemetry
 	(*httpbody.HttpBody)(nil),       // 29: google.api.HttpBody
 	(*SearchAgentsRequest)(nil),     // 30: orca.v1.SearchAgentsRequest
-	(*emptypb.Empty)(nil),           // 31: google.protobuf.Empty
-	(*SearchAgentsResponse)(nil),    // 32: orca.v1.SearchAgentsResponse
+	(*ObserveAgentRequest)(nil),     // 31: orca.v1.ObserveAgentRequest
+	(*emptypb.Empty)(nil),           // 32: google.protobuf.Empty
+	(*SearchAgentsResponse)(nil),    // 33: orca.v1.SearchAgentsResponse
+	(*ObserveAgentResponse)(nil),    // 34: orca.v1.ObserveAgentResponse
 }
 var file_orca_v1_agent_service_proto_depIdxs = []int32{
 	23, // 0: orca.v1.CreateAgentRequest.agent:type_name -> orca.v1.Agent
@@ -1748,29 +1751,31 @@ var file_orca_v1_agent_service_proto_depIdxs = []int32{
 	9,  // 22: orca.v1.AgentService.ResumeAgent:input_type -> orca.v1.ResumeAgentRequest
 	10, // 23: orca.v1.AgentService.RetireAgent:input_type -> orca.v1.RetireAgentRequest
 	11, // 24: orca.v1.AgentService.EnrolAgent:input_type -> orca.v1.EnrolAgentRequest
-	12, // 25: orca.v1.AgentService.RecordTelemetry:input_type -> orca.v1.RecordTelemetryRequest
-	14, // 26: orca.v1.AgentService.StreamTelemetry:input_type -> orca.v1.StreamTelemetryRequest
-	16, // 27: orca.v1.AgentService.ListTelemetry:input_type -> orca.v1.ListTelemetryRequest
-	18, // 28: orca.v1.AgentService.SyncRegistry:input_type -> orca.v1.SyncRegistryRequest
-	20, // 29: orca.v1.AgentService.ImportAgents:input_type -> orca.v1.ImportAgentsRequest
-	23, // 30: orca.v1.AgentService.CreateAgent:output_type -> orca.v1.Agent
-	23, // 31: orca.v1.AgentService.GetAgent:output_type -> orca.v1.Agent
-	3,  // 32: orca.v1.AgentService.ListAgents:output_type -> orca.v1.ListAgentsResponse
-	23, // 33: orca.v1.AgentService.UpdateAgent:output_type -> orca.v1.Agent
-	31, // 34: orca.v1.AgentService.DeleteAgent:output_type -> google.protobuf.Empty
-	7,  // 35: orca.v1.AgentService.BatchGetAgents:output_type -> orca.v1.BatchGetAgentsResponse
-	32, // 36: orca.v1.AgentService.SearchAgents:output_type -> orca.v1.SearchAgentsResponse
-	23, // 37: orca.v1.AgentService.SuspendAgent:output_type -> orca.v1.Agent
-	23, // 38: orca.v1.AgentService.ResumeAgent:output_type -> orca.v1.Agent
-	23, // 39: orca.v1.AgentService.RetireAgent:output_type -> orca.v1.Agent
-	23, // 40: orca.v1.AgentService.EnrolAgent:output_type -> orca.v1.Agent
-	13, // 41: orca.v1.AgentService.RecordTelemetry:output_type -> orca.v1.RecordTelemetryResponse
-	15, // 42: orca.v1.AgentService.StreamTelemetry:output_type -> orca.v1.StreamTelemetryResponse
-	17, // 43: orca.v1.AgentService.ListTelemetry:output_type -> orca.v1.ListTelemetryResponse
-	19, // 44: orca.v1.AgentService.SyncRegistry:output_type -> orca.v1.SyncRegistryResponse
-	21, // 45: orca.v1.AgentService.ImportAgents:output_type -> orca.v1.ImportAgentsResponse
-	30, // [30:46] is the sub-list for method output_type
-	14, // [14:30] is the sub-list for method input_type
+	31, // 25: orca.v1.AgentService.ObserveAgent:input_type -> orca.v1.ObserveAgentRequest
+	12, // 26: orca.v1.AgentService.RecordTelemetry:input_type -> orca.v1.RecordTelemetryRequest
+	14, // 27: orca.v1.AgentService.StreamTelemetry:input_type -> orca.v1.StreamTelemetryRequest
+	16, // 28: orca.v1.AgentService.ListTelemetry:input_type -> orca.v1.ListTelemetryRequest
+	18, // 29: orca.v1.AgentService.SyncRegistry:input_type -> orca.v1.SyncRegistryRequest
+	20, // 30: orca.v1.AgentService.ImportAgents:input_type -> orca.v1.ImportAgentsRequest
+	23, // 31: orca.v1.AgentService.CreateAgent:output_type -> orca.v1.Agent
+	23, // 32: orca.v1.AgentService.GetAgent:output_type -> orca.v1.Agent
+	3,  // 33: orca.v1.AgentService.ListAgents:output_type -> orca.v1.ListAgentsResponse
+	23, // 34: orca.v1.AgentService.UpdateAgent:output_type -> orca.v1.Agent
+	32, // 35: orca.v1.AgentService.DeleteAgent:output_type -> google.protobuf.Empty
+	7,  // 36: orca.v1.AgentService.BatchGetAgents:output_type -> orca.v1.BatchGetAgentsResponse
+	33, // 37: orca.v1.AgentService.SearchAgents:output_type -> orca.v1.SearchAgentsResponse
+	23, // 38: orca.v1.AgentService.SuspendAgent:output_type -> orca.v1.Agent
+	23, // 39: orca.v1.AgentService.ResumeAgent:output_type -> orca.v1.Agent
+	23, // 40: orca.v1.AgentService.RetireAgent:output_type -> orca.v1.Agent
+	23, // 41: orca.v1.AgentService.EnrolAgent:output_type -> orca.v1.Agent
+	34, // 42: orca.v1.AgentService.ObserveAgent:output_type -> orca.v1.ObserveAgentResponse
+	13, // 43: orca.v1.AgentService.RecordTelemetry:output_type -> orca.v1.RecordTelemetryResponse
+	15, // 44: orca.v1.AgentService.StreamTelemetry:output_type -> orca.v1.StreamTelemetryResponse
+	17, // 45: orca.v1.AgentService.ListTelemetry:output_type -> orca.v1.ListTelemetryResponse
+	19, // 46: orca.v1.AgentService.SyncRegistry:output_type -> orca.v1.SyncRegistryResponse
+	21, // 47: orca.v1.AgentService.ImportAgents:output_type -> orca.v1.ImportAgentsResponse
+	31, // [31:48] is the sub-list for method output_type
+	14, // [14:31] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
 	14, // [14:14] is the sub-list for extension extendee
 	0,  // [0:14] is the sub-list for field type_name
@@ -1782,6 +1787,7 @@ func file_orca_v1_agent_service_proto_init() {
 		return
 	}
 	file_orca_v1_agent_proto_init()
+	file_orca_v1_drift_proto_init()
 	file_orca_v1_options_proto_init()
 	file_orca_v1_search_proto_init()
 	file_orca_v1_telemetry_proto_init()

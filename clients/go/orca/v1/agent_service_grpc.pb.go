@@ -31,6 +31,7 @@ const (
 	AgentService_ResumeAgent_FullMethodName     = "/orca.v1.AgentService/ResumeAgent"
 	AgentService_RetireAgent_FullMethodName     = "/orca.v1.AgentService/RetireAgent"
 	AgentService_EnrolAgent_FullMethodName      = "/orca.v1.AgentService/EnrolAgent"
+	AgentService_ObserveAgent_FullMethodName    = "/orca.v1.AgentService/ObserveAgent"
 	AgentService_RecordTelemetry_FullMethodName = "/orca.v1.AgentService/RecordTelemetry"
 	AgentService_StreamTelemetry_FullMethodName = "/orca.v1.AgentService/StreamTelemetry"
 	AgentService_ListTelemetry_FullMethodName   = "/orca.v1.AgentService/ListTelemetry"
@@ -81,7 +82,9 @@ type AgentServiceClient interface {
 	// `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
 	// and name. Idempotent. Callers: operators; adapters may change what an agent says of
 	// itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-	// `tools`, `labels`) and nothing that weighs its trust.
+	// `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+	// and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+	// and accepted only by an operator.
 	//
 	// Errors:
 	//
@@ -167,6 +170,17 @@ type AgentServiceClient interface {
 	// * `FAILED_PRECONDITION` (`AGENT_NOT_IN_CATALOG`): it is suspended or retired; resume it.
 	// * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
 	EnrolAgent(ctx context.Context, in *EnrolAgentRequest, opts ...grpc.CallOption) (*Agent, error)
+	// Takes what somebody saw that an agent really is and compares it with what is accepted
+	// (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+	// catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+	//
+	// Errors:
+	//
+	// * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+	// * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+	// * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+	// * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
+	ObserveAgent(ctx context.Context, in *ObserveAgentRequest, opts ...grpc.CallOption) (*ObserveAgentResponse, error)
 	// Stores 1 to 1,000 records, all or none: the reply means that all are committed.
 	// Idempotent: a repeated record is counted as a duplicate. Callers: adapters.
 	//
@@ -347,6 +361,16 @@ func (c *agentServiceClient) EnrolAgent(ctx context.Context, in *EnrolAgentReque
 	return out, nil
 }
 
+func (c *agentServiceClient) ObserveAgent(ctx context.Context, in *ObserveAgentRequest, opts ...grpc.CallOption) (*ObserveAgentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ObserveAgentResponse)
+	err := c.cc.Invoke(ctx, AgentService_ObserveAgent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) RecordTelemetry(ctx context.Context, in *RecordTelemetryRequest, opts ...grpc.CallOption) (*RecordTelemetryResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RecordTelemetryResponse)
@@ -443,7 +467,9 @@ type AgentServiceServer interface {
 	// `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
 	// and name. Idempotent. Callers: operators; adapters may change what an agent says of
 	// itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-	// `tools`, `labels`) and nothing that weighs its trust.
+	// `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+	// and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+	// and accepted only by an operator.
 	//
 	// Errors:
 	//
@@ -529,6 +555,17 @@ type AgentServiceServer interface {
 	// * `FAILED_PRECONDITION` (`AGENT_NOT_IN_CATALOG`): it is suspended or retired; resume it.
 	// * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
 	EnrolAgent(context.Context, *EnrolAgentRequest) (*Agent, error)
+	// Takes what somebody saw that an agent really is and compares it with what is accepted
+	// (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+	// catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+	//
+	// Errors:
+	//
+	// * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+	// * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+	// * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+	// * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
+	ObserveAgent(context.Context, *ObserveAgentRequest) (*ObserveAgentResponse, error)
 	// Stores 1 to 1,000 records, all or none: the reply means that all are committed.
 	// Idempotent: a repeated record is counted as a duplicate. Callers: adapters.
 	//
@@ -631,6 +668,9 @@ func (UnimplementedAgentServiceServer) RetireAgent(context.Context, *RetireAgent
 }
 func (UnimplementedAgentServiceServer) EnrolAgent(context.Context, *EnrolAgentRequest) (*Agent, error) {
 	return nil, status.Error(codes.Unimplemented, "method EnrolAgent not implemented")
+}
+func (UnimplementedAgentServiceServer) ObserveAgent(context.Context, *ObserveAgentRequest) (*ObserveAgentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ObserveAgent not implemented")
 }
 func (UnimplementedAgentServiceServer) RecordTelemetry(context.Context, *RecordTelemetryRequest) (*RecordTelemetryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RecordTelemetry not implemented")
@@ -866,6 +906,24 @@ func _AgentService_EnrolAgent_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_ObserveAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ObserveAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ObserveAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ObserveAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ObserveAgent(ctx, req.(*ObserveAgentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_RecordTelemetry_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RecordTelemetryRequest)
 	if err := dec(in); err != nil {
@@ -995,6 +1053,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EnrolAgent",
 			Handler:    _AgentService_EnrolAgent_Handler,
+		},
+		{
+			MethodName: "ObserveAgent",
+			Handler:    _AgentService_ObserveAgent_Handler,
 		},
 		{
 			MethodName: "RecordTelemetry",

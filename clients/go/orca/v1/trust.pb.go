@@ -165,8 +165,8 @@ type Trust struct {
 	// Share of workflows whose last success is within its deadline, 0 to 100. Absent while
 	// none is measured.
 	SyncFreshnessPct *float64 `protobuf:"fixed64,6,opt,name=sync_freshness_pct,json=syncFreshnessPct,proto3,oneof" json:"sync_freshness_pct,omitempty"`
-	// Share of entities with a baseline whose configuration drifted, 0 to 100. Absent while
-	// there is no baseline.
+	// Share of agents with a baseline whose configuration drifted, 0 to 100. Absent while there
+	// is no baseline: while nobody looked, nothing is known.
 	DriftRatePct *float64 `protobuf:"fixed64,7,opt,name=drift_rate_pct,json=driftRatePct,proto3,oneof" json:"drift_rate_pct,omitempty"`
 	// 100 x (1 - unblocked violations / operations), pooled over the agents' windows.
 	ComplianceSlaPct *float64 `protobuf:"fixed64,8,opt,name=compliance_sla_pct,json=complianceSlaPct,proto3,oneof" json:"compliance_sla_pct,omitempty"`
@@ -192,7 +192,9 @@ type Trust struct {
 	// Output tokens in the agents' windows.
 	OutputTokens float64 `protobuf:"fixed64,18,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
 	// Workflows by freshness.
-	Workflows     *WorkflowsByFreshness `protobuf:"bytes,19,opt,name=workflows,proto3" json:"workflows,omitempty"`
+	Workflows *WorkflowsByFreshness `protobuf:"bytes,19,opt,name=workflows,proto3" json:"workflows,omitempty"`
+	// What `drift_rate_pct` is made of.
+	Drift         *DriftCounts `protobuf:"bytes,20,opt,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +362,69 @@ func (x *Trust) GetWorkflows() *WorkflowsByFreshness {
 	return nil
 }
 
+func (x *Trust) GetDrift() *DriftCounts {
+	if x != nil {
+		return x.Drift
+	}
+	return nil
+}
+
+// How many agents of the fleet are as they were accepted. `drift_rate_pct` is
+// 100 x drifted / baselines; staleness is not drift.
+type DriftCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Agents of which something was ever observed.
+	Baselines float64 `protobuf:"fixed64,1,opt,name=baselines,proto3" json:"baselines,omitempty"`
+	// Those with an open drift.
+	Drifted       float64 `protobuf:"fixed64,2,opt,name=drifted,proto3" json:"drifted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DriftCounts) Reset() {
+	*x = DriftCounts{}
+	mi := &file_orca_v1_trust_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriftCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriftCounts) ProtoMessage() {}
+
+func (x *DriftCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_orca_v1_trust_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DriftCounts.ProtoReflect.Descriptor instead.
+func (*DriftCounts) Descriptor() ([]byte, []int) {
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DriftCounts) GetBaselines() float64 {
+	if x != nil {
+		return x.Baselines
+	}
+	return 0
+}
+
+func (x *DriftCounts) GetDrifted() float64 {
+	if x != nil {
+		return x.Drifted
+	}
+	return 0
+}
+
 // Number of workflows by freshness. `sync_freshness` is fresh / (fresh + stale).
 type WorkflowsByFreshness struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -377,7 +442,7 @@ type WorkflowsByFreshness struct {
 
 func (x *WorkflowsByFreshness) Reset() {
 	*x = WorkflowsByFreshness{}
-	mi := &file_orca_v1_trust_proto_msgTypes[1]
+	mi := &file_orca_v1_trust_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +454,7 @@ func (x *WorkflowsByFreshness) String() string {
 func (*WorkflowsByFreshness) ProtoMessage() {}
 
 func (x *WorkflowsByFreshness) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[1]
+	mi := &file_orca_v1_trust_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +467,7 @@ func (x *WorkflowsByFreshness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowsByFreshness.ProtoReflect.Descriptor instead.
 func (*WorkflowsByFreshness) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{1}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *WorkflowsByFreshness) GetFresh() float64 {
@@ -450,7 +515,7 @@ type TrustComponents struct {
 
 func (x *TrustComponents) Reset() {
 	*x = TrustComponents{}
-	mi := &file_orca_v1_trust_proto_msgTypes[2]
+	mi := &file_orca_v1_trust_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +527,7 @@ func (x *TrustComponents) String() string {
 func (*TrustComponents) ProtoMessage() {}
 
 func (x *TrustComponents) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[2]
+	mi := &file_orca_v1_trust_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +540,7 @@ func (x *TrustComponents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrustComponents.ProtoReflect.Descriptor instead.
 func (*TrustComponents) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{2}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TrustComponents) GetAgentUptime() *TrustComponent {
@@ -535,7 +600,7 @@ type TrustComponent struct {
 
 func (x *TrustComponent) Reset() {
 	*x = TrustComponent{}
-	mi := &file_orca_v1_trust_proto_msgTypes[3]
+	mi := &file_orca_v1_trust_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +612,7 @@ func (x *TrustComponent) String() string {
 func (*TrustComponent) ProtoMessage() {}
 
 func (x *TrustComponent) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[3]
+	mi := &file_orca_v1_trust_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +625,7 @@ func (x *TrustComponent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrustComponent.ProtoReflect.Descriptor instead.
 func (*TrustComponent) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{3}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TrustComponent) GetScore() float64 {
@@ -650,7 +715,7 @@ type AgentsByBand struct {
 
 func (x *AgentsByBand) Reset() {
 	*x = AgentsByBand{}
-	mi := &file_orca_v1_trust_proto_msgTypes[4]
+	mi := &file_orca_v1_trust_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +727,7 @@ func (x *AgentsByBand) String() string {
 func (*AgentsByBand) ProtoMessage() {}
 
 func (x *AgentsByBand) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[4]
+	mi := &file_orca_v1_trust_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +740,7 @@ func (x *AgentsByBand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentsByBand.ProtoReflect.Descriptor instead.
 func (*AgentsByBand) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{4}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AgentsByBand) GetExcellent() float64 {
@@ -729,7 +794,7 @@ type WorstAgent struct {
 
 func (x *WorstAgent) Reset() {
 	*x = WorstAgent{}
-	mi := &file_orca_v1_trust_proto_msgTypes[5]
+	mi := &file_orca_v1_trust_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +806,7 @@ func (x *WorstAgent) String() string {
 func (*WorstAgent) ProtoMessage() {}
 
 func (x *WorstAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[5]
+	mi := &file_orca_v1_trust_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +819,7 @@ func (x *WorstAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorstAgent.ProtoReflect.Descriptor instead.
 func (*WorstAgent) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{5}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WorstAgent) GetId() string {
@@ -823,7 +888,7 @@ type Coverage struct {
 
 func (x *Coverage) Reset() {
 	*x = Coverage{}
-	mi := &file_orca_v1_trust_proto_msgTypes[6]
+	mi := &file_orca_v1_trust_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +900,7 @@ func (x *Coverage) String() string {
 func (*Coverage) ProtoMessage() {}
 
 func (x *Coverage) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[6]
+	mi := &file_orca_v1_trust_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +913,7 @@ func (x *Coverage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Coverage.ProtoReflect.Descriptor instead.
 func (*Coverage) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{6}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Coverage) GetAgents() float64 {
@@ -895,7 +960,7 @@ type TrustInterval struct {
 
 func (x *TrustInterval) Reset() {
 	*x = TrustInterval{}
-	mi := &file_orca_v1_trust_proto_msgTypes[7]
+	mi := &file_orca_v1_trust_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +972,7 @@ func (x *TrustInterval) String() string {
 func (*TrustInterval) ProtoMessage() {}
 
 func (x *TrustInterval) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[7]
+	mi := &file_orca_v1_trust_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +985,7 @@ func (x *TrustInterval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrustInterval.ProtoReflect.Descriptor instead.
 func (*TrustInterval) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{7}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TrustInterval) GetLow() float64 {
@@ -982,7 +1047,7 @@ type AgentTrust struct {
 
 func (x *AgentTrust) Reset() {
 	*x = AgentTrust{}
-	mi := &file_orca_v1_trust_proto_msgTypes[8]
+	mi := &file_orca_v1_trust_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1059,7 @@ func (x *AgentTrust) String() string {
 func (*AgentTrust) ProtoMessage() {}
 
 func (x *AgentTrust) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[8]
+	mi := &file_orca_v1_trust_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1072,7 @@ func (x *AgentTrust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentTrust.ProtoReflect.Descriptor instead.
 func (*AgentTrust) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{8}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AgentTrust) GetAgentId() string {
@@ -1129,7 +1194,7 @@ type AgentContribution struct {
 
 func (x *AgentContribution) Reset() {
 	*x = AgentContribution{}
-	mi := &file_orca_v1_trust_proto_msgTypes[9]
+	mi := &file_orca_v1_trust_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1206,7 @@ func (x *AgentContribution) String() string {
 func (*AgentContribution) ProtoMessage() {}
 
 func (x *AgentContribution) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[9]
+	mi := &file_orca_v1_trust_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1219,7 @@ func (x *AgentContribution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentContribution.ProtoReflect.Descriptor instead.
 func (*AgentContribution) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{9}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AgentContribution) GetName() string {
@@ -1222,7 +1287,7 @@ type TrustFacts struct {
 
 func (x *TrustFacts) Reset() {
 	*x = TrustFacts{}
-	mi := &file_orca_v1_trust_proto_msgTypes[10]
+	mi := &file_orca_v1_trust_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1299,7 @@ func (x *TrustFacts) String() string {
 func (*TrustFacts) ProtoMessage() {}
 
 func (x *TrustFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[10]
+	mi := &file_orca_v1_trust_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1312,7 @@ func (x *TrustFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrustFacts.ProtoReflect.Descriptor instead.
 func (*TrustFacts) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{10}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TrustFacts) GetStartAt() *timestamppb.Timestamp {
@@ -1322,7 +1387,7 @@ type TrustPoint struct {
 
 func (x *TrustPoint) Reset() {
 	*x = TrustPoint{}
-	mi := &file_orca_v1_trust_proto_msgTypes[11]
+	mi := &file_orca_v1_trust_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1399,7 @@ func (x *TrustPoint) String() string {
 func (*TrustPoint) ProtoMessage() {}
 
 func (x *TrustPoint) ProtoReflect() protoreflect.Message {
-	mi := &file_orca_v1_trust_proto_msgTypes[11]
+	mi := &file_orca_v1_trust_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1412,7 @@ func (x *TrustPoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrustPoint.ProtoReflect.Descriptor instead.
 func (*TrustPoint) Descriptor() ([]byte, []int) {
-	return file_orca_v1_trust_proto_rawDescGZIP(), []int{11}
+	return file_orca_v1_trust_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TrustPoint) GetAsOf() *timestamppb.Timestamp {
@@ -1403,7 +1468,7 @@ var File_orca_v1_trust_proto protoreflect.FileDescriptor
 
 const file_orca_v1_trust_proto_rawDesc = "" +
 	"\n" +
-	"\x13orca/v1/trust.proto\x12\aorca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\a\n" +
+	"\x13orca/v1/trust.proto\x12\aorca.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\a\n" +
 	"\x05Trust\x12$\n" +
 	"\vtrust_score\x18\x01 \x01(\x01H\x00R\n" +
 	"trustScore\x88\x01\x01\x12 \n" +
@@ -1427,14 +1492,18 @@ const file_orca_v1_trust_proto_rawDesc = "" +
 	"\bcost_usd\x18\x10 \x01(\x01R\acostUsd\x12!\n" +
 	"\finput_tokens\x18\x11 \x01(\x01R\vinputTokens\x12#\n" +
 	"\routput_tokens\x18\x12 \x01(\x01R\foutputTokens\x12;\n" +
-	"\tworkflows\x18\x13 \x01(\v2\x1d.orca.v1.WorkflowsByFreshnessR\tworkflowsB\x0e\n" +
+	"\tworkflows\x18\x13 \x01(\v2\x1d.orca.v1.WorkflowsByFreshnessR\tworkflows\x12*\n" +
+	"\x05drift\x18\x14 \x01(\v2\x14.orca.v1.DriftCountsR\x05driftB\x0e\n" +
 	"\f_trust_scoreB\f\n" +
 	"\n" +
 	"_trust_ppbB\x15\n" +
 	"\x13_sync_freshness_pctB\x11\n" +
 	"\x0f_drift_rate_pctB\x15\n" +
 	"\x13_compliance_sla_pctB\x13\n" +
-	"\x11_risk_avoided_usd\"z\n" +
+	"\x11_risk_avoided_usd\"E\n" +
+	"\vDriftCounts\x12\x1c\n" +
+	"\tbaselines\x18\x01 \x01(\x01R\tbaselines\x12\x18\n" +
+	"\adrifted\x18\x02 \x01(\x01R\adrifted\"z\n" +
 	"\x14WorkflowsByFreshness\x12\x14\n" +
 	"\x05fresh\x18\x01 \x01(\x01R\x05fresh\x12\x14\n" +
 	"\x05stale\x18\x02 \x01(\x01R\x05stale\x12\x1e\n" +
@@ -1580,56 +1649,58 @@ func file_orca_v1_trust_proto_rawDescGZIP() []byte {
 }
 
 var file_orca_v1_trust_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_orca_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_orca_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_orca_v1_trust_proto_goTypes = []any{
 	(TrustState)(0),               // 0: orca.v1.TrustState
 	(Band)(0),                     // 1: orca.v1.Band
 	(*Trust)(nil),                 // 2: orca.v1.Trust
-	(*WorkflowsByFreshness)(nil),  // 3: orca.v1.WorkflowsByFreshness
-	(*TrustComponents)(nil),       // 4: orca.v1.TrustComponents
-	(*TrustComponent)(nil),        // 5: orca.v1.TrustComponent
-	(*AgentsByBand)(nil),          // 6: orca.v1.AgentsByBand
-	(*WorstAgent)(nil),            // 7: orca.v1.WorstAgent
-	(*Coverage)(nil),              // 8: orca.v1.Coverage
-	(*TrustInterval)(nil),         // 9: orca.v1.TrustInterval
-	(*AgentTrust)(nil),            // 10: orca.v1.AgentTrust
-	(*AgentContribution)(nil),     // 11: orca.v1.AgentContribution
-	(*TrustFacts)(nil),            // 12: orca.v1.TrustFacts
-	(*TrustPoint)(nil),            // 13: orca.v1.TrustPoint
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*DriftCounts)(nil),           // 3: orca.v1.DriftCounts
+	(*WorkflowsByFreshness)(nil),  // 4: orca.v1.WorkflowsByFreshness
+	(*TrustComponents)(nil),       // 5: orca.v1.TrustComponents
+	(*TrustComponent)(nil),        // 6: orca.v1.TrustComponent
+	(*AgentsByBand)(nil),          // 7: orca.v1.AgentsByBand
+	(*WorstAgent)(nil),            // 8: orca.v1.WorstAgent
+	(*Coverage)(nil),              // 9: orca.v1.Coverage
+	(*TrustInterval)(nil),         // 10: orca.v1.TrustInterval
+	(*AgentTrust)(nil),            // 11: orca.v1.AgentTrust
+	(*AgentContribution)(nil),     // 12: orca.v1.AgentContribution
+	(*TrustFacts)(nil),            // 13: orca.v1.TrustFacts
+	(*TrustPoint)(nil),            // 14: orca.v1.TrustPoint
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_orca_v1_trust_proto_depIdxs = []int32{
 	1,  // 0: orca.v1.Trust.band:type_name -> orca.v1.Band
-	4,  // 1: orca.v1.Trust.components:type_name -> orca.v1.TrustComponents
-	6,  // 2: orca.v1.Trust.agents_by_band:type_name -> orca.v1.AgentsByBand
-	7,  // 3: orca.v1.Trust.worst:type_name -> orca.v1.WorstAgent
-	8,  // 4: orca.v1.Trust.coverage:type_name -> orca.v1.Coverage
-	9,  // 5: orca.v1.Trust.interval:type_name -> orca.v1.TrustInterval
-	14, // 6: orca.v1.Trust.as_of:type_name -> google.protobuf.Timestamp
-	3,  // 7: orca.v1.Trust.workflows:type_name -> orca.v1.WorkflowsByFreshness
-	5,  // 8: orca.v1.TrustComponents.agent_uptime:type_name -> orca.v1.TrustComponent
-	5,  // 9: orca.v1.TrustComponents.policy_adherence:type_name -> orca.v1.TrustComponent
-	5,  // 10: orca.v1.TrustComponents.sync_freshness:type_name -> orca.v1.TrustComponent
-	5,  // 11: orca.v1.TrustComponents.risk_exposure:type_name -> orca.v1.TrustComponent
-	0,  // 12: orca.v1.WorstAgent.trust_state:type_name -> orca.v1.TrustState
-	1,  // 13: orca.v1.AgentTrust.band:type_name -> orca.v1.Band
-	0,  // 14: orca.v1.AgentTrust.trust_state:type_name -> orca.v1.TrustState
-	11, // 15: orca.v1.AgentTrust.contributions:type_name -> orca.v1.AgentContribution
-	12, // 16: orca.v1.AgentTrust.window:type_name -> orca.v1.TrustFacts
-	12, // 17: orca.v1.AgentTrust.recent:type_name -> orca.v1.TrustFacts
-	14, // 18: orca.v1.AgentTrust.next_deadline_at:type_name -> google.protobuf.Timestamp
-	14, // 19: orca.v1.AgentTrust.as_of:type_name -> google.protobuf.Timestamp
-	14, // 20: orca.v1.TrustFacts.start_at:type_name -> google.protobuf.Timestamp
-	14, // 21: orca.v1.TrustFacts.end_at:type_name -> google.protobuf.Timestamp
-	14, // 22: orca.v1.TrustPoint.as_of:type_name -> google.protobuf.Timestamp
-	1,  // 23: orca.v1.TrustPoint.band:type_name -> orca.v1.Band
-	0,  // 24: orca.v1.TrustPoint.trust_state:type_name -> orca.v1.TrustState
-	4,  // 25: orca.v1.TrustPoint.components:type_name -> orca.v1.TrustComponents
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	5,  // 1: orca.v1.Trust.components:type_name -> orca.v1.TrustComponents
+	7,  // 2: orca.v1.Trust.agents_by_band:type_name -> orca.v1.AgentsByBand
+	8,  // 3: orca.v1.Trust.worst:type_name -> orca.v1.WorstAgent
+	9,  // 4: orca.v1.Trust.coverage:type_name -> orca.v1.Coverage
+	10, // 5: orca.v1.Trust.interval:type_name -> orca.v1.TrustInterval
+	15, // 6: orca.v1.Trust.as_of:type_name -> google.protobuf.Timestamp
+	4,  // 7: orca.v1.Trust.workflows:type_name -> orca.v1.WorkflowsByFreshness
+	3,  // 8: orca.v1.Trust.drift:type_name -> orca.v1.DriftCounts
+	6,  // 9: orca.v1.TrustComponents.agent_uptime:type_name -> orca.v1.TrustComponent
+	6,  // 10: orca.v1.TrustComponents.policy_adherence:type_name -> orca.v1.TrustComponent
+	6,  // 11: orca.v1.TrustComponents.sync_freshness:type_name -> orca.v1.TrustComponent
+	6,  // 12: orca.v1.TrustComponents.risk_exposure:type_name -> orca.v1.TrustComponent
+	0,  // 13: orca.v1.WorstAgent.trust_state:type_name -> orca.v1.TrustState
+	1,  // 14: orca.v1.AgentTrust.band:type_name -> orca.v1.Band
+	0,  // 15: orca.v1.AgentTrust.trust_state:type_name -> orca.v1.TrustState
+	12, // 16: orca.v1.AgentTrust.contributions:type_name -> orca.v1.AgentContribution
+	13, // 17: orca.v1.AgentTrust.window:type_name -> orca.v1.TrustFacts
+	13, // 18: orca.v1.AgentTrust.recent:type_name -> orca.v1.TrustFacts
+	15, // 19: orca.v1.AgentTrust.next_deadline_at:type_name -> google.protobuf.Timestamp
+	15, // 20: orca.v1.AgentTrust.as_of:type_name -> google.protobuf.Timestamp
+	15, // 21: orca.v1.TrustFacts.start_at:type_name -> google.protobuf.Timestamp
+	15, // 22: orca.v1.TrustFacts.end_at:type_name -> google.protobuf.Timestamp
+	15, // 23: orca.v1.TrustPoint.as_of:type_name -> google.protobuf.Timestamp
+	1,  // 24: orca.v1.TrustPoint.band:type_name -> orca.v1.Band
+	0,  // 25: orca.v1.TrustPoint.trust_state:type_name -> orca.v1.TrustState
+	5,  // 26: orca.v1.TrustPoint.components:type_name -> orca.v1.TrustComponents
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_orca_v1_trust_proto_init() }
@@ -1638,19 +1709,19 @@ func file_orca_v1_trust_proto_init() {
 		return
 	}
 	file_orca_v1_trust_proto_msgTypes[0].OneofWrappers = []any{}
-	file_orca_v1_trust_proto_msgTypes[3].OneofWrappers = []any{}
-	file_orca_v1_trust_proto_msgTypes[6].OneofWrappers = []any{}
-	file_orca_v1_trust_proto_msgTypes[8].OneofWrappers = []any{}
+	file_orca_v1_trust_proto_msgTypes[4].OneofWrappers = []any{}
+	file_orca_v1_trust_proto_msgTypes[7].OneofWrappers = []any{}
 	file_orca_v1_trust_proto_msgTypes[9].OneofWrappers = []any{}
 	file_orca_v1_trust_proto_msgTypes[10].OneofWrappers = []any{}
 	file_orca_v1_trust_proto_msgTypes[11].OneofWrappers = []any{}
+	file_orca_v1_trust_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orca_v1_trust_proto_rawDesc), len(file_orca_v1_trust_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -299,11 +299,412 @@ func (x *GetTrustHistoryResponse) GetTotalSize() int32 {
 	return 0
 }
 
+// Request for ListViolations.
+type ListViolationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many violations are returned. Default 1,000; at most 5,000: a larger size is
+	// read as that; a negative one is `INVALID_ARGUMENT`.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before; the other fields must be the same.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// AIP-160 filter over `id`, `entity_type`, `entity_id`, `type`, `name`, `rule`, `violations`,
+	// `blocked_violations`, `resolved`, `resolution`, `first_seen_at`, `last_seen_at`,
+	// `resolved_at`, `created_at`; for example `resolved = false AND rule = "pii"`.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// `id` (default), `created_at` or `last_seen_at`, each followed by ` desc` for the reverse
+	// order; id breaks ties.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListViolationsRequest) Reset() {
+	*x = ListViolationsRequest{}
+	mi := &file_orca_v1_trust_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListViolationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListViolationsRequest) ProtoMessage() {}
+
+func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orca_v1_trust_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListViolationsRequest.ProtoReflect.Descriptor instead.
+func (*ListViolationsRequest) Descriptor() ([]byte, []int) {
+	return file_orca_v1_trust_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListViolationsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListViolationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListViolationsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListViolationsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+// Response of ListViolations.
+type ListViolationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page.
+	Violations []*PolicyViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Violations that match, on all pages.
+	TotalSize     int32 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListViolationsResponse) Reset() {
+	*x = ListViolationsResponse{}
+	mi := &file_orca_v1_trust_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListViolationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListViolationsResponse) ProtoMessage() {}
+
+func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orca_v1_trust_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListViolationsResponse.ProtoReflect.Descriptor instead.
+func (*ListViolationsResponse) Descriptor() ([]byte, []int) {
+	return file_orca_v1_trust_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListViolationsResponse) GetViolations() []*PolicyViolation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+func (x *ListViolationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListViolationsResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+// Request for ResolveViolation.
+type ResolveViolationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the violation.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why it is over, for the row and the audit log; 1 to 500 characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveViolationRequest) Reset() {
+	*x = ResolveViolationRequest{}
+	mi := &file_orca_v1_trust_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveViolationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveViolationRequest) ProtoMessage() {}
+
+func (x *ResolveViolationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orca_v1_trust_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveViolationRequest.ProtoReflect.Descriptor instead.
+func (*ResolveViolationRequest) Descriptor() ([]byte, []int) {
+	return file_orca_v1_trust_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ResolveViolationRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ResolveViolationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Request for ListDrift.
+type ListDriftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many are returned. Default 1,000; at most 5,000: a larger size is read as
+	// that; a negative one is `INVALID_ARGUMENT`.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before; the other fields must be the same.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// AIP-160 filter over `id`, `entity_type`, `entity_id`, `type`, `name`, `rule`, `resolved`,
+	// `resolution`, `first_seen_at`, `last_seen_at`, `resolved_at`, `created_at`; for example
+	// `resolved = false AND rule = "tools"`.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// `id` (default), `created_at` or `last_seen_at`, each followed by ` desc` for the reverse
+	// order; id breaks ties.
+	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDriftRequest) Reset() {
+	*x = ListDriftRequest{}
+	mi := &file_orca_v1_trust_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDriftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDriftRequest) ProtoMessage() {}
+
+func (x *ListDriftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orca_v1_trust_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDriftRequest.ProtoReflect.Descriptor instead.
+func (*ListDriftRequest) Descriptor() ([]byte, []int) {
+	return file_orca_v1_trust_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListDriftRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDriftRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListDriftRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListDriftRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+// Response of ListDrift.
+type ListDriftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page.
+	Drift []*DriftDetection `protobuf:"bytes,1,rep,name=drift,proto3" json:"drift,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Drift that matches, on all pages.
+	TotalSize     int32 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDriftResponse) Reset() {
+	*x = ListDriftResponse{}
+	mi := &file_orca_v1_trust_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDriftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDriftResponse) ProtoMessage() {}
+
+func (x *ListDriftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orca_v1_trust_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDriftResponse.ProtoReflect.Descriptor instead.
+func (*ListDriftResponse) Descriptor() ([]byte, []int) {
+	return file_orca_v1_trust_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListDriftResponse) GetDrift() []*DriftDetection {
+	if x != nil {
+		return x.Drift
+	}
+	return nil
+}
+
+func (x *ListDriftResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListDriftResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+// Request for AcceptDrift.
+type AcceptDriftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the drift.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// If set, it must be the current one.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Why, for the row and the audit log; at most 500 characters.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptDriftRequest) Reset() {
+	*x = AcceptDriftRequest{}
+	mi := &file_orca_v1_trust_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptDriftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptDriftRequest) ProtoMessage() {}
+
+func (x *AcceptDriftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orca_v1_trust_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptDriftRequest.ProtoReflect.Descriptor instead.
+func (*AcceptDriftRequest) Descriptor() ([]byte, []int) {
+	return file_orca_v1_trust_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AcceptDriftRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AcceptDriftRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *AcceptDriftRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_orca_v1_trust_service_proto protoreflect.FileDescriptor
 
 const file_orca_v1_trust_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1borca/v1/trust_service.proto\x12\aorca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15orca/v1/options.proto\x1a\x13orca/v1/trust.proto\"<\n" +
+	"\x1borca/v1/trust_service.proto\x12\aorca.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13orca/v1/drift.proto\x1a\x15orca/v1/options.proto\x1a\x13orca/v1/trust.proto\x1a\x17orca/v1/violation.proto\"<\n" +
 	"\x0fGetTrustRequest\x12)\n" +
 	"\rshow_interval\x18\x01 \x01(\bB\x04\xe2A\x01\x01R\fshowInterval\"\x15\n" +
 	"\x13RefreshTrustRequest\"7\n" +
@@ -321,7 +722,38 @@ const file_orca_v1_trust_service_proto_rawDesc = "" +
 	"\x06points\x18\x01 \x03(\v2\x13.orca.v1.TrustPointR\x06points\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize2\x99\x04\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x9e\x01\n" +
+	"\x15ListViolationsRequest\x12!\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\x04\xe2A\x01\x01R\bpageSize\x12#\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\x12\x1c\n" +
+	"\x06filter\x18\x03 \x01(\tB\x04\xe2A\x01\x01R\x06filter\x12\x1f\n" +
+	"\border_by\x18\x04 \x01(\tB\x04\xe2A\x01\x01R\aorderBy\"\x99\x01\n" +
+	"\x16ListViolationsResponse\x128\n" +
+	"\n" +
+	"violations\x18\x01 \x03(\v2\x18.orca.v1.PolicyViolationR\n" +
+	"violations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"M\n" +
+	"\x17ResolveViolationRequest\x12\x14\n" +
+	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x02id\x12\x1c\n" +
+	"\x06reason\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06reason\"\x99\x01\n" +
+	"\x10ListDriftRequest\x12!\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\x04\xe2A\x01\x01R\bpageSize\x12#\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\x12\x1c\n" +
+	"\x06filter\x18\x03 \x01(\tB\x04\xe2A\x01\x01R\x06filter\x12\x1f\n" +
+	"\border_by\x18\x04 \x01(\tB\x04\xe2A\x01\x01R\aorderBy\"\x89\x01\n" +
+	"\x11ListDriftResponse\x12-\n" +
+	"\x05drift\x18\x01 \x03(\v2\x17.orca.v1.DriftDetectionR\x05drift\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"b\n" +
+	"\x12AcceptDriftRequest\x12\x14\n" +
+	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x02id\x12\x18\n" +
+	"\x04etag\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\x04etag\x12\x1c\n" +
+	"\x06reason\x18\x03 \x01(\tB\x04\xe2A\x01\x01R\x06reason2\xcc\b\n" +
 	"\fTrustService\x12_\n" +
 	"\bGetTrust\x12\x18.orca.v1.GetTrustRequest\x1a\x0e.orca.v1.Trust\")\xea\xc7\x18\n" +
 	"trust.read\x82\xd3\xe4\x93\x02\x15Z\v\x12\t/v1/trust\x12\x06/trust\x12\x80\x01\n" +
@@ -329,7 +761,13 @@ const file_orca_v1_trust_service_proto_rawDesc = "" +
 	"\rGetAgentTrust\x12\x1d.orca.v1.GetAgentTrustRequest\x1a\x13.orca.v1.AgentTrust\"M\xea\xc7\x18\n" +
 	"trust.read\x82\xd3\xe4\x93\x029Z\x1d\x12\x1b/v1/agents/{agent_id}/trust\x12\x18/agents/{agent_id}/trust\x12\x8f\x01\n" +
 	"\x0fGetTrustHistory\x12\x1f.orca.v1.GetTrustHistoryRequest\x1a .orca.v1.GetTrustHistoryResponse\"9\xea\xc7\x18\n" +
-	"trust.read\x82\xd3\xe4\x93\x02%Z\x13\x12\x11/v1/trust/history\x12\x0e/trust/historyb\x06proto3"
+	"trust.read\x82\xd3\xe4\x93\x02%Z\x13\x12\x11/v1/trust/history\x12\x0e/trust/history\x12\x86\x01\n" +
+	"\x0eListViolations\x12\x1e.orca.v1.ListViolationsRequest\x1a\x1f.orca.v1.ListViolationsResponse\"3\xea\xc7\x18\n" +
+	"trust.read\x82\xd3\xe4\x93\x02\x1fZ\x10\x12\x0e/v1/violations\x12\v/violations\x12\xa6\x01\n" +
+	"\x10ResolveViolation\x12 .orca.v1.ResolveViolationRequest\x1a\x18.orca.v1.PolicyViolation\"V\xea\xc7\x18\rtrust.resolve\x82\xd3\xe4\x93\x02?:\x01*Z :\x01*\"\x1b/v1/violations/{id}:resolve\"\x18/violations/{id}:resolve\x12m\n" +
+	"\tListDrift\x12\x19.orca.v1.ListDriftRequest\x1a\x1a.orca.v1.ListDriftResponse\")\xea\xc7\x18\n" +
+	"trust.read\x82\xd3\xe4\x93\x02\x15Z\v\x12\t/v1/drift\x12\x06/drift\x12\x8f\x01\n" +
+	"\vAcceptDrift\x12\x1b.orca.v1.AcceptDriftRequest\x1a\x17.orca.v1.DriftDetection\"J\xea\xc7\x18\rtrust.resolve\x82\xd3\xe4\x93\x023:\x01*Z\x1a:\x01*\"\x15/v1/drift/{id}:accept\"\x12/drift/{id}:acceptb\x06proto3"
 
 var (
 	file_orca_v1_trust_service_proto_rawDescOnce sync.Once
@@ -343,35 +781,53 @@ func file_orca_v1_trust_service_proto_rawDescGZIP() []byte {
 	return file_orca_v1_trust_service_proto_rawDescData
 }
 
-var file_orca_v1_trust_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_orca_v1_trust_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_orca_v1_trust_service_proto_goTypes = []any{
 	(*GetTrustRequest)(nil),         // 0: orca.v1.GetTrustRequest
 	(*RefreshTrustRequest)(nil),     // 1: orca.v1.RefreshTrustRequest
 	(*GetAgentTrustRequest)(nil),    // 2: orca.v1.GetAgentTrustRequest
 	(*GetTrustHistoryRequest)(nil),  // 3: orca.v1.GetTrustHistoryRequest
 	(*GetTrustHistoryResponse)(nil), // 4: orca.v1.GetTrustHistoryResponse
-	(*timestamppb.Timestamp)(nil),   // 5: google.protobuf.Timestamp
-	(*TrustPoint)(nil),              // 6: orca.v1.TrustPoint
-	(*Trust)(nil),                   // 7: orca.v1.Trust
-	(*AgentTrust)(nil),              // 8: orca.v1.AgentTrust
+	(*ListViolationsRequest)(nil),   // 5: orca.v1.ListViolationsRequest
+	(*ListViolationsResponse)(nil),  // 6: orca.v1.ListViolationsResponse
+	(*ResolveViolationRequest)(nil), // 7: orca.v1.ResolveViolationRequest
+	(*ListDriftRequest)(nil),        // 8: orca.v1.ListDriftRequest
+	(*ListDriftResponse)(nil),       // 9: orca.v1.ListDriftResponse
+	(*AcceptDriftRequest)(nil),      // 10: orca.v1.AcceptDriftRequest
+	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(*TrustPoint)(nil),              // 12: orca.v1.TrustPoint
+	(*PolicyViolation)(nil),         // 13: orca.v1.PolicyViolation
+	(*DriftDetection)(nil),          // 14: orca.v1.DriftDetection
+	(*Trust)(nil),                   // 15: orca.v1.Trust
+	(*AgentTrust)(nil),              // 16: orca.v1.AgentTrust
 }
 var file_orca_v1_trust_service_proto_depIdxs = []int32{
-	5, // 0: orca.v1.GetTrustHistoryRequest.start_time:type_name -> google.protobuf.Timestamp
-	5, // 1: orca.v1.GetTrustHistoryRequest.end_time:type_name -> google.protobuf.Timestamp
-	6, // 2: orca.v1.GetTrustHistoryResponse.points:type_name -> orca.v1.TrustPoint
-	0, // 3: orca.v1.TrustService.GetTrust:input_type -> orca.v1.GetTrustRequest
-	1, // 4: orca.v1.TrustService.RefreshTrust:input_type -> orca.v1.RefreshTrustRequest
-	2, // 5: orca.v1.TrustService.GetAgentTrust:input_type -> orca.v1.GetAgentTrustRequest
-	3, // 6: orca.v1.TrustService.GetTrustHistory:input_type -> orca.v1.GetTrustHistoryRequest
-	7, // 7: orca.v1.TrustService.GetTrust:output_type -> orca.v1.Trust
-	7, // 8: orca.v1.TrustService.RefreshTrust:output_type -> orca.v1.Trust
-	8, // 9: orca.v1.TrustService.GetAgentTrust:output_type -> orca.v1.AgentTrust
-	4, // 10: orca.v1.TrustService.GetTrustHistory:output_type -> orca.v1.GetTrustHistoryResponse
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	11, // 0: orca.v1.GetTrustHistoryRequest.start_time:type_name -> google.protobuf.Timestamp
+	11, // 1: orca.v1.GetTrustHistoryRequest.end_time:type_name -> google.protobuf.Timestamp
+	12, // 2: orca.v1.GetTrustHistoryResponse.points:type_name -> orca.v1.TrustPoint
+	13, // 3: orca.v1.ListViolationsResponse.violations:type_name -> orca.v1.PolicyViolation
+	14, // 4: orca.v1.ListDriftResponse.drift:type_name -> orca.v1.DriftDetection
+	0,  // 5: orca.v1.TrustService.GetTrust:input_type -> orca.v1.GetTrustRequest
+	1,  // 6: orca.v1.TrustService.RefreshTrust:input_type -> orca.v1.RefreshTrustRequest
+	2,  // 7: orca.v1.TrustService.GetAgentTrust:input_type -> orca.v1.GetAgentTrustRequest
+	3,  // 8: orca.v1.TrustService.GetTrustHistory:input_type -> orca.v1.GetTrustHistoryRequest
+	5,  // 9: orca.v1.TrustService.ListViolations:input_type -> orca.v1.ListViolationsRequest
+	7,  // 10: orca.v1.TrustService.ResolveViolation:input_type -> orca.v1.ResolveViolationRequest
+	8,  // 11: orca.v1.TrustService.ListDrift:input_type -> orca.v1.ListDriftRequest
+	10, // 12: orca.v1.TrustService.AcceptDrift:input_type -> orca.v1.AcceptDriftRequest
+	15, // 13: orca.v1.TrustService.GetTrust:output_type -> orca.v1.Trust
+	15, // 14: orca.v1.TrustService.RefreshTrust:output_type -> orca.v1.Trust
+	16, // 15: orca.v1.TrustService.GetAgentTrust:output_type -> orca.v1.AgentTrust
+	4,  // 16: orca.v1.TrustService.GetTrustHistory:output_type -> orca.v1.GetTrustHistoryResponse
+	6,  // 17: orca.v1.TrustService.ListViolations:output_type -> orca.v1.ListViolationsResponse
+	13, // 18: orca.v1.TrustService.ResolveViolation:output_type -> orca.v1.PolicyViolation
+	9,  // 19: orca.v1.TrustService.ListDrift:output_type -> orca.v1.ListDriftResponse
+	14, // 20: orca.v1.TrustService.AcceptDrift:output_type -> orca.v1.DriftDetection
+	13, // [13:21] is the sub-list for method output_type
+	5,  // [5:13] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_orca_v1_trust_service_proto_init() }
@@ -379,15 +835,17 @@ func file_orca_v1_trust_service_proto_init() {
 	if File_orca_v1_trust_service_proto != nil {
 		return
 	}
+	file_orca_v1_drift_proto_init()
 	file_orca_v1_options_proto_init()
 	file_orca_v1_trust_proto_init()
+	file_orca_v1_violation_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orca_v1_trust_service_proto_rawDesc), len(file_orca_v1_trust_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TrustService_GetTrust_FullMethodName        = "/orca.v1.TrustService/GetTrust"
-	TrustService_RefreshTrust_FullMethodName    = "/orca.v1.TrustService/RefreshTrust"
-	TrustService_GetAgentTrust_FullMethodName   = "/orca.v1.TrustService/GetAgentTrust"
-	TrustService_GetTrustHistory_FullMethodName = "/orca.v1.TrustService/GetTrustHistory"
+	TrustService_GetTrust_FullMethodName         = "/orca.v1.TrustService/GetTrust"
+	TrustService_RefreshTrust_FullMethodName     = "/orca.v1.TrustService/RefreshTrust"
+	TrustService_GetAgentTrust_FullMethodName    = "/orca.v1.TrustService/GetAgentTrust"
+	TrustService_GetTrustHistory_FullMethodName  = "/orca.v1.TrustService/GetTrustHistory"
+	TrustService_ListViolations_FullMethodName   = "/orca.v1.TrustService/ListViolations"
+	TrustService_ResolveViolation_FullMethodName = "/orca.v1.TrustService/ResolveViolation"
+	TrustService_ListDrift_FullMethodName        = "/orca.v1.TrustService/ListDrift"
+	TrustService_AcceptDrift_FullMethodName      = "/orca.v1.TrustService/AcceptDrift"
 )
 
 // TrustServiceClient is the client API for TrustService service.
@@ -64,6 +68,45 @@ type TrustServiceClient interface {
 	//     correct what is named.
 	//   - `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
 	GetTrustHistory(ctx context.Context, in *GetTrustHistoryRequest, opts ...grpc.CallOption) (*GetTrustHistoryResponse, error)
+	// Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+	//
+	// Errors:
+	//
+	//   - `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+	//     `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+	//     without a page token.
+	ListViolations(ctx context.Context, in *ListViolationsRequest, opts ...grpc.CallOption) (*ListViolationsResponse, error)
+	// Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+	// is observed later opens a new one. It changes no score: violations stay facts. Not
+	// idempotent: the second call is refused. Callers: operators.
+	//
+	// Errors:
+	//
+	// * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+	// * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+	// * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+	ResolveViolation(ctx context.Context, in *ResolveViolationRequest, opts ...grpc.CallOption) (*PolicyViolation, error)
+	// Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+	//
+	// Errors:
+	//
+	//   - `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+	//     `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+	//     without a page token.
+	ListDrift(ctx context.Context, in *ListDriftRequest, opts ...grpc.CallOption) (*ListDriftResponse, error)
+	// Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+	// idempotent: the second call is refused. Callers: operators.
+	//
+	// Errors:
+	//
+	//   - `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+	//   - `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+	//   - `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+	//   - `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+	//     it there.
+	//   - `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+	//   - `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
+	AcceptDrift(ctx context.Context, in *AcceptDriftRequest, opts ...grpc.CallOption) (*DriftDetection, error)
 }
 
 type trustServiceClient struct {
@@ -114,6 +157,46 @@ func (c *trustServiceClient) GetTrustHistory(ctx context.Context, in *GetTrustHi
 	return out, nil
 }
 
+func (c *trustServiceClient) ListViolations(ctx context.Context, in *ListViolationsRequest, opts ...grpc.CallOption) (*ListViolationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListViolationsResponse)
+	err := c.cc.Invoke(ctx, TrustService_ListViolations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trustServiceClient) ResolveViolation(ctx context.Context, in *ResolveViolationRequest, opts ...grpc.CallOption) (*PolicyViolation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PolicyViolation)
+	err := c.cc.Invoke(ctx, TrustService_ResolveViolation_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trustServiceClient) ListDrift(ctx context.Context, in *ListDriftRequest, opts ...grpc.CallOption) (*ListDriftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDriftResponse)
+	err := c.cc.Invoke(ctx, TrustService_ListDrift_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trustServiceClient) AcceptDrift(ctx context.Context, in *AcceptDriftRequest, opts ...grpc.CallOption) (*DriftDetection, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DriftDetection)
+	err := c.cc.Invoke(ctx, TrustService_AcceptDrift_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TrustServiceServer is the server API for TrustService service.
 // All implementations must embed UnimplementedTrustServiceServer
 // for forward compatibility.
@@ -153,6 +236,45 @@ type TrustServiceServer interface {
 	//     correct what is named.
 	//   - `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
 	GetTrustHistory(context.Context, *GetTrustHistoryRequest) (*GetTrustHistoryResponse, error)
+	// Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+	//
+	// Errors:
+	//
+	//   - `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+	//     `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+	//     without a page token.
+	ListViolations(context.Context, *ListViolationsRequest) (*ListViolationsResponse, error)
+	// Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+	// is observed later opens a new one. It changes no score: violations stay facts. Not
+	// idempotent: the second call is refused. Callers: operators.
+	//
+	// Errors:
+	//
+	// * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+	// * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+	// * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+	ResolveViolation(context.Context, *ResolveViolationRequest) (*PolicyViolation, error)
+	// Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+	//
+	// Errors:
+	//
+	//   - `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+	//     `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+	//     without a page token.
+	ListDrift(context.Context, *ListDriftRequest) (*ListDriftResponse, error)
+	// Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+	// idempotent: the second call is refused. Callers: operators.
+	//
+	// Errors:
+	//
+	//   - `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+	//   - `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+	//   - `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+	//   - `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+	//     it there.
+	//   - `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+	//   - `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
+	AcceptDrift(context.Context, *AcceptDriftRequest) (*DriftDetection, error)
 	mustEmbedUnimplementedTrustServiceServer()
 }
 
@@ -174,6 +296,18 @@ func (UnimplementedTrustServiceServer) GetAgentTrust(context.Context, *GetAgentT
 }
 func (UnimplementedTrustServiceServer) GetTrustHistory(context.Context, *GetTrustHistoryRequest) (*GetTrustHistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTrustHistory not implemented")
+}
+func (UnimplementedTrustServiceServer) ListViolations(context.Context, *ListViolationsRequest) (*ListViolationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListViolations not implemented")
+}
+func (UnimplementedTrustServiceServer) ResolveViolation(context.Context, *ResolveViolationRequest) (*PolicyViolation, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveViolation not implemented")
+}
+func (UnimplementedTrustServiceServer) ListDrift(context.Context, *ListDriftRequest) (*ListDriftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDrift not implemented")
+}
+func (UnimplementedTrustServiceServer) AcceptDrift(context.Context, *AcceptDriftRequest) (*DriftDetection, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptDrift not implemented")
 }
 func (UnimplementedTrustServiceServer) mustEmbedUnimplementedTrustServiceServer() {}
 func (UnimplementedTrustServiceServer) testEmbeddedByValue()                      {}
@@ -268,6 +402,78 @@ func _TrustService_GetTrustHistory_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TrustService_ListViolations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListViolationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrustServiceServer).ListViolations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrustService_ListViolations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrustServiceServer).ListViolations(ctx, req.(*ListViolationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrustService_ResolveViolation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveViolationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrustServiceServer).ResolveViolation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrustService_ResolveViolation_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrustServiceServer).ResolveViolation(ctx, req.(*ResolveViolationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrustService_ListDrift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDriftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrustServiceServer).ListDrift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrustService_ListDrift_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrustServiceServer).ListDrift(ctx, req.(*ListDriftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrustService_AcceptDrift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptDriftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrustServiceServer).AcceptDrift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrustService_AcceptDrift_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrustServiceServer).AcceptDrift(ctx, req.(*AcceptDriftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TrustService_ServiceDesc is the grpc.ServiceDesc for TrustService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -290,6 +496,22 @@ var TrustService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetTrustHistory",
 			Handler:    _TrustService_GetTrustHistory_Handler,
+		},
+		{
+			MethodName: "ListViolations",
+			Handler:    _TrustService_ListViolations_Handler,
+		},
+		{
+			MethodName: "ResolveViolation",
+			Handler:    _TrustService_ResolveViolation_Handler,
+		},
+		{
+			MethodName: "ListDrift",
+			Handler:    _TrustService_ListDrift_Handler,
+		},
+		{
+			MethodName: "AcceptDrift",
+			Handler:    _TrustService_AcceptDrift_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

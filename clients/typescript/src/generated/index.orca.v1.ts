@@ -7,6 +7,7 @@
 
 export * from "./orca/v1/trust.js";
 export * from "./orca/v1/agent.js";
+export * from "./orca/v1/drift.js";
 export * from "./orca/v1/options.js";
 export * from "./orca/v1/search.js";
 export * from "./orca/v1/telemetry.js";
@@ -14,6 +15,7 @@ export * from "./orca/v1/agent_service.js";
 export * from "./orca/v1/report.js";
 export * from "./orca/v1/report_service.js";
 export * from "./orca/v1/system_service.js";
+export * from "./orca/v1/violation.js";
 export * from "./orca/v1/trust_service.js";
 export * from "./orca/v1/workflow.js";
 export * from "./orca/v1/workflow_service.js";

@@ -25,6 +25,7 @@ import { Empty } from "../../google/protobuf/empty.js";
 import { FieldMask } from "../../google/protobuf/field_mask.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { Agent } from "./agent.js";
+import { ObserveAgentRequest, ObserveAgentResponse } from "./drift.js";
 import { SearchAgentsRequest, SearchAgentsResponse } from "./search.js";
 import { RefusedRecord, StoredTelemetry, TelemetryRecord } from "./telemetry.js";
 
@@ -2236,7 +2237,9 @@ export const AgentServiceService = {
    * `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
    * and name. Idempotent. Callers: operators; adapters may change what an agent says of
    * itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-   * `tools`, `labels`) and nothing that weighs its trust.
+   * `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+   * and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+   * and accepted only by an operator.
    *
    * Errors:
    *
@@ -2405,6 +2408,28 @@ export const AgentServiceService = {
     responseDeserialize: (value: Buffer): Agent => Agent.decode(value),
   },
   /**
+   * Takes what somebody saw that an agent really is and compares it with what is accepted
+   * (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+   * catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+   * * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+   * * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+   * * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
+   */
+  observeAgent: {
+    path: "/orca.v1.AgentService/ObserveAgent" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ObserveAgentRequest): Buffer => Buffer.from(ObserveAgentRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ObserveAgentRequest => ObserveAgentRequest.decode(value),
+    responseSerialize: (value: ObserveAgentResponse): Buffer =>
+      Buffer.from(ObserveAgentResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ObserveAgentResponse => ObserveAgentResponse.decode(value),
+  },
+  /**
    * Stores 1 to 1,000 records, all or none: the reply means that all are committed.
    * Idempotent: a repeated record is counted as a duplicate. Callers: adapters.
    *
@@ -2563,7 +2588,9 @@ export interface AgentServiceServer extends UntypedServiceImplementation {
    * `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
    * and name. Idempotent. Callers: operators; adapters may change what an agent says of
    * itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-   * `tools`, `labels`) and nothing that weighs its trust.
+   * `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+   * and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+   * and accepted only by an operator.
    *
    * Errors:
    *
@@ -2664,6 +2691,19 @@ export interface AgentServiceServer extends UntypedServiceImplementation {
    * * `ABORTED` (`ETAG_MISMATCH`): it changed since it was read; get it and retry.
    */
   enrolAgent: handleUnaryCall<EnrolAgentRequest, Agent>;
+  /**
+   * Takes what somebody saw that an agent really is and compares it with what is accepted
+   * (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+   * catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+   * * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+   * * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+   * * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
+   */
+  observeAgent: handleUnaryCall<ObserveAgentRequest, ObserveAgentResponse>;
   /**
    * Stores 1 to 1,000 records, all or none: the reply means that all are committed.
    * Idempotent: a repeated record is counted as a duplicate. Callers: adapters.
@@ -2815,7 +2855,9 @@ export interface AgentServiceClient extends Client {
    * `allow_missing` is set (AIP-134). The agent is found by id or, without one, by type
    * and name. Idempotent. Callers: operators; adapters may change what an agent says of
    * itself (`display_name`, `description`, `version`, `endpoint`, `capabilities`,
-   * `tools`, `labels`) and nothing that weighs its trust.
+   * `tools`, `labels`) and nothing that weighs its trust; what they say of `tools`, `version`
+   * and `endpoint.command` of an agent that exists is taken as an observation (ObserveAgent)
+   * and accepted only by an operator.
    *
    * Errors:
    *
@@ -3027,6 +3069,33 @@ export interface AgentServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Agent) => void,
+  ): ClientUnaryCall;
+  /**
+   * Takes what somebody saw that an agent really is and compares it with what is accepted
+   * (`DriftDetection`). Where nothing was said or seen before, it is accepted at once. A
+   * catalogue entry becomes part of the fleet. Idempotent. Callers: adapters.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): a field is out of bounds, or nothing was observed.
+   * * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
+   * * `ALREADY_EXISTS` (`AGENT_RETIRED`): it is retired; resume it first.
+   * * `PERMISSION_DENIED` (`AGENT_NOT_ALLOWED`): the token is bound to other agents.
+   */
+  observeAgent(
+    request: ObserveAgentRequest,
+    callback: (error: ServiceError | null, response: ObserveAgentResponse) => void,
+  ): ClientUnaryCall;
+  observeAgent(
+    request: ObserveAgentRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ObserveAgentResponse) => void,
+  ): ClientUnaryCall;
+  observeAgent(
+    request: ObserveAgentRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ObserveAgentResponse) => void,
   ): ClientUnaryCall;
   /**
    * Stores 1 to 1,000 records, all or none: the reply means that all are committed.

@@ -74,7 +74,14 @@ export interface TelemetryRecord {
     | number
     | undefined;
   /** What the sender wants to find again; at most 8 KiB as JSON, 10 levels deep. */
-  attributes: { [key: string]: any } | undefined;
+  attributes:
+    | { [key: string]: any }
+    | undefined;
+  /**
+   * Policy rule that the violations broke, at most 200 characters; only where there are some.
+   * Empty: `reported`. Violations of one rule are one open row of ListViolations.
+   */
+  rule: string;
 }
 
 /** An agent by what people call it. */
@@ -130,6 +137,7 @@ function createBaseTelemetryRecord(): TelemetryRecord {
     inputTokens: undefined,
     outputTokens: undefined,
     attributes: undefined,
+    rule: "",
   };
 }
 
@@ -179,6 +187,9 @@ export const TelemetryRecord: MessageFns<TelemetryRecord> = {
     }
     if (message.attributes !== undefined) {
       Struct.encode(Struct.wrap(message.attributes), writer.uint32(122).fork()).join();
+    }
+    if (message.rule !== "") {
+      writer.uint32(130).string(message.rule);
     }
     return writer;
   },
@@ -316,6 +327,14 @@ export const TelemetryRecord: MessageFns<TelemetryRecord> = {
             message.attributes = Struct.unwrap(Struct.decode(reader, reader.uint32()));
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.rule = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -350,6 +369,7 @@ export const TelemetryRecord: MessageFns<TelemetryRecord> = {
     message.inputTokens = object.inputTokens ?? undefined;
     message.outputTokens = object.outputTokens ?? undefined;
     message.attributes = object.attributes ?? undefined;
+    message.rule = object.rule ?? "";
     return message;
   },
 };

@@ -75,8 +75,8 @@ export interface Trust {
     | number
     | undefined;
   /**
-   * Share of entities with a baseline whose configuration drifted, 0 to 100. Absent while
-   * there is no baseline.
+   * Share of agents with a baseline whose configuration drifted, 0 to 100. Absent while there
+   * is no baseline: while nobody looked, nothing is known.
    */
   driftRatePct?:
     | number
@@ -119,7 +119,22 @@ export interface Trust {
   /** Output tokens in the agents' windows. */
   outputTokens: number;
   /** Workflows by freshness. */
-  workflows: WorkflowsByFreshness | undefined;
+  workflows:
+    | WorkflowsByFreshness
+    | undefined;
+  /** What `drift_rate_pct` is made of. */
+  drift: DriftCounts | undefined;
+}
+
+/**
+ * How many agents of the fleet are as they were accepted. `drift_rate_pct` is
+ * 100 x drifted / baselines; staleness is not drift.
+ */
+export interface DriftCounts {
+  /** Agents of which something was ever observed. */
+  baselines: number;
+  /** Those with an open drift. */
+  drifted: number;
 }
 
 /** Number of workflows by freshness. `sync_freshness` is fresh / (fresh + stale). */
@@ -377,6 +392,7 @@ function createBaseTrust(): Trust {
     inputTokens: 0,
     outputTokens: 0,
     workflows: undefined,
+    drift: undefined,
   };
 }
 
@@ -438,6 +454,9 @@ export const Trust: MessageFns<Trust> = {
     }
     if (message.workflows !== undefined) {
       WorkflowsByFreshness.encode(message.workflows, writer.uint32(154).fork()).join();
+    }
+    if (message.drift !== undefined) {
+      DriftCounts.encode(message.drift, writer.uint32(162).fork()).join();
     }
     return writer;
   },
@@ -607,6 +626,14 @@ export const Trust: MessageFns<Trust> = {
             message.workflows = WorkflowsByFreshness.decode(reader, reader.uint32());
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.drift = DriftCounts.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -653,6 +680,76 @@ export const Trust: MessageFns<Trust> = {
     message.workflows = (object.workflows !== undefined && object.workflows !== null)
       ? WorkflowsByFreshness.fromPartial(object.workflows)
       : undefined;
+    message.drift = (object.drift !== undefined && object.drift !== null)
+      ? DriftCounts.fromPartial(object.drift)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDriftCounts(): DriftCounts {
+  return { baselines: 0, drifted: 0 };
+}
+
+export const DriftCounts: MessageFns<DriftCounts> = {
+  encode(message: DriftCounts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.baselines !== 0) {
+      writer.uint32(9).double(message.baselines);
+    }
+    if (message.drifted !== 0) {
+      writer.uint32(17).double(message.drifted);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DriftCounts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDriftCounts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.baselines = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.drifted = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DriftCounts>): DriftCounts {
+    return DriftCounts.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DriftCounts>): DriftCounts {
+    const message = createBaseDriftCounts();
+    message.baselines = object.baselines ?? 0;
+    message.drifted = object.drifted ?? 0;
     return message;
   },
 };

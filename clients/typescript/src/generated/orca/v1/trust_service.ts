@@ -19,7 +19,9 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
+import { DriftDetection } from "./drift.js";
 import { AgentTrust, Trust, TrustPoint } from "./trust.js";
+import { PolicyViolation } from "./violation.js";
 
 /** Request for GetTrust. */
 export interface GetTrustRequest {
@@ -66,6 +68,88 @@ export interface GetTrustHistoryResponse {
   nextPageToken: string;
   /** Points that match, on all pages. */
   totalSize: number;
+}
+
+/** Request for ListViolations. */
+export interface ListViolationsRequest {
+  /**
+   * At most this many violations are returned. Default 1,000; at most 5,000: a larger size is
+   * read as that; a negative one is `INVALID_ARGUMENT`.
+   */
+  pageSize: number;
+  /** `next_page_token` of the page before; the other fields must be the same. */
+  pageToken: string;
+  /**
+   * AIP-160 filter over `id`, `entity_type`, `entity_id`, `type`, `name`, `rule`, `violations`,
+   * `blocked_violations`, `resolved`, `resolution`, `first_seen_at`, `last_seen_at`,
+   * `resolved_at`, `created_at`; for example `resolved = false AND rule = "pii"`.
+   */
+  filter: string;
+  /**
+   * `id` (default), `created_at` or `last_seen_at`, each followed by ` desc` for the reverse
+   * order; id breaks ties.
+   */
+  orderBy: string;
+}
+
+/** Response of ListViolations. */
+export interface ListViolationsResponse {
+  /** The page. */
+  violations: PolicyViolation[];
+  /** Token of the next page; empty on the last. */
+  nextPageToken: string;
+  /** Violations that match, on all pages. */
+  totalSize: number;
+}
+
+/** Request for ResolveViolation. */
+export interface ResolveViolationRequest {
+  /** Id of the violation. */
+  id: string;
+  /** Why it is over, for the row and the audit log; 1 to 500 characters. */
+  reason: string;
+}
+
+/** Request for ListDrift. */
+export interface ListDriftRequest {
+  /**
+   * At most this many are returned. Default 1,000; at most 5,000: a larger size is read as
+   * that; a negative one is `INVALID_ARGUMENT`.
+   */
+  pageSize: number;
+  /** `next_page_token` of the page before; the other fields must be the same. */
+  pageToken: string;
+  /**
+   * AIP-160 filter over `id`, `entity_type`, `entity_id`, `type`, `name`, `rule`, `resolved`,
+   * `resolution`, `first_seen_at`, `last_seen_at`, `resolved_at`, `created_at`; for example
+   * `resolved = false AND rule = "tools"`.
+   */
+  filter: string;
+  /**
+   * `id` (default), `created_at` or `last_seen_at`, each followed by ` desc` for the reverse
+   * order; id breaks ties.
+   */
+  orderBy: string;
+}
+
+/** Response of ListDrift. */
+export interface ListDriftResponse {
+  /** The page. */
+  drift: DriftDetection[];
+  /** Token of the next page; empty on the last. */
+  nextPageToken: string;
+  /** Drift that matches, on all pages. */
+  totalSize: number;
+}
+
+/** Request for AcceptDrift. */
+export interface AcceptDriftRequest {
+  /** Id of the drift. */
+  id: string;
+  /** If set, it must be the current one. */
+  etag: string;
+  /** Why, for the row and the audit log; at most 500 characters. */
+  reason: string;
 }
 
 function createBaseGetTrustRequest(): GetTrustRequest {
@@ -403,6 +487,492 @@ export const GetTrustHistoryResponse: MessageFns<GetTrustHistoryResponse> = {
   },
 };
 
+function createBaseListViolationsRequest(): ListViolationsRequest {
+  return { pageSize: 0, pageToken: "", filter: "", orderBy: "" };
+}
+
+export const ListViolationsRequest: MessageFns<ListViolationsRequest> = {
+  encode(message: ListViolationsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pageSize !== 0) {
+      writer.uint32(8).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(18).string(message.pageToken);
+    }
+    if (message.filter !== "") {
+      writer.uint32(26).string(message.filter);
+    }
+    if (message.orderBy !== "") {
+      writer.uint32(34).string(message.orderBy);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListViolationsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListViolationsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.filter = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.orderBy = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListViolationsRequest>): ListViolationsRequest {
+    return ListViolationsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListViolationsRequest>): ListViolationsRequest {
+    const message = createBaseListViolationsRequest();
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    message.filter = object.filter ?? "";
+    message.orderBy = object.orderBy ?? "";
+    return message;
+  },
+};
+
+function createBaseListViolationsResponse(): ListViolationsResponse {
+  return { violations: [], nextPageToken: "", totalSize: 0 };
+}
+
+export const ListViolationsResponse: MessageFns<ListViolationsResponse> = {
+  encode(message: ListViolationsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.violations) {
+      PolicyViolation.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    if (message.totalSize !== 0) {
+      writer.uint32(24).int32(message.totalSize);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListViolationsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListViolationsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.violations.push(PolicyViolation.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.totalSize = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListViolationsResponse>): ListViolationsResponse {
+    return ListViolationsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListViolationsResponse>): ListViolationsResponse {
+    const message = createBaseListViolationsResponse();
+    message.violations = object.violations?.map((e) => PolicyViolation.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    message.totalSize = object.totalSize ?? 0;
+    return message;
+  },
+};
+
+function createBaseResolveViolationRequest(): ResolveViolationRequest {
+  return { id: "", reason: "" };
+}
+
+export const ResolveViolationRequest: MessageFns<ResolveViolationRequest> = {
+  encode(message: ResolveViolationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResolveViolationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResolveViolationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResolveViolationRequest>): ResolveViolationRequest {
+    return ResolveViolationRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResolveViolationRequest>): ResolveViolationRequest {
+    const message = createBaseResolveViolationRequest();
+    message.id = object.id ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseListDriftRequest(): ListDriftRequest {
+  return { pageSize: 0, pageToken: "", filter: "", orderBy: "" };
+}
+
+export const ListDriftRequest: MessageFns<ListDriftRequest> = {
+  encode(message: ListDriftRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pageSize !== 0) {
+      writer.uint32(8).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(18).string(message.pageToken);
+    }
+    if (message.filter !== "") {
+      writer.uint32(26).string(message.filter);
+    }
+    if (message.orderBy !== "") {
+      writer.uint32(34).string(message.orderBy);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListDriftRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListDriftRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.filter = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.orderBy = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListDriftRequest>): ListDriftRequest {
+    return ListDriftRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListDriftRequest>): ListDriftRequest {
+    const message = createBaseListDriftRequest();
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    message.filter = object.filter ?? "";
+    message.orderBy = object.orderBy ?? "";
+    return message;
+  },
+};
+
+function createBaseListDriftResponse(): ListDriftResponse {
+  return { drift: [], nextPageToken: "", totalSize: 0 };
+}
+
+export const ListDriftResponse: MessageFns<ListDriftResponse> = {
+  encode(message: ListDriftResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.drift) {
+      DriftDetection.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    if (message.totalSize !== 0) {
+      writer.uint32(24).int32(message.totalSize);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListDriftResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListDriftResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.drift.push(DriftDetection.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.totalSize = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListDriftResponse>): ListDriftResponse {
+    return ListDriftResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListDriftResponse>): ListDriftResponse {
+    const message = createBaseListDriftResponse();
+    message.drift = object.drift?.map((e) => DriftDetection.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    message.totalSize = object.totalSize ?? 0;
+    return message;
+  },
+};
+
+function createBaseAcceptDriftRequest(): AcceptDriftRequest {
+  return { id: "", etag: "", reason: "" };
+}
+
+export const AcceptDriftRequest: MessageFns<AcceptDriftRequest> = {
+  encode(message: AcceptDriftRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.etag !== "") {
+      writer.uint32(18).string(message.etag);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcceptDriftRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcceptDriftRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.etag = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcceptDriftRequest>): AcceptDriftRequest {
+    return AcceptDriftRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcceptDriftRequest>): AcceptDriftRequest {
+    const message = createBaseAcceptDriftRequest();
+    message.id = object.id ?? "";
+    message.etag = object.etag ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
 /**
  * How far the fleet may be trusted, and why. The formulas: docs/trust.md.
  *
@@ -483,6 +1053,88 @@ export const TrustServiceService = {
       Buffer.from(GetTrustHistoryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetTrustHistoryResponse => GetTrustHistoryResponse.decode(value),
   },
+  /**
+   * Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+   *   `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+   *   without a page token.
+   */
+  listViolations: {
+    path: "/orca.v1.TrustService/ListViolations" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListViolationsRequest): Buffer =>
+      Buffer.from(ListViolationsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListViolationsRequest => ListViolationsRequest.decode(value),
+    responseSerialize: (value: ListViolationsResponse): Buffer =>
+      Buffer.from(ListViolationsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListViolationsResponse => ListViolationsResponse.decode(value),
+  },
+  /**
+   * Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+   * is observed later opens a new one. It changes no score: violations stay facts. Not
+   * idempotent: the second call is refused. Callers: operators.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+   * * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+   * * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+   */
+  resolveViolation: {
+    path: "/orca.v1.TrustService/ResolveViolation" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResolveViolationRequest): Buffer =>
+      Buffer.from(ResolveViolationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResolveViolationRequest => ResolveViolationRequest.decode(value),
+    responseSerialize: (value: PolicyViolation): Buffer => Buffer.from(PolicyViolation.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PolicyViolation => PolicyViolation.decode(value),
+  },
+  /**
+   * Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+   *   `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+   *   without a page token.
+   */
+  listDrift: {
+    path: "/orca.v1.TrustService/ListDrift" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListDriftRequest): Buffer => Buffer.from(ListDriftRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListDriftRequest => ListDriftRequest.decode(value),
+    responseSerialize: (value: ListDriftResponse): Buffer => Buffer.from(ListDriftResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListDriftResponse => ListDriftResponse.decode(value),
+  },
+  /**
+   * Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+   * idempotent: the second call is refused. Callers: operators.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+   * * `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+   * * `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+   * * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+   *   it there.
+   * * `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+   * * `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
+   */
+  acceptDrift: {
+    path: "/orca.v1.TrustService/AcceptDrift" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AcceptDriftRequest): Buffer => Buffer.from(AcceptDriftRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AcceptDriftRequest => AcceptDriftRequest.decode(value),
+    responseSerialize: (value: DriftDetection): Buffer => Buffer.from(DriftDetection.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DriftDetection => DriftDetection.decode(value),
+  },
 } as const;
 
 export interface TrustServiceServer extends UntypedServiceImplementation {
@@ -522,6 +1174,53 @@ export interface TrustServiceServer extends UntypedServiceImplementation {
    * * `NOT_FOUND` (`AGENT_NOT_FOUND`): no agent has this id.
    */
   getTrustHistory: handleUnaryCall<GetTrustHistoryRequest, GetTrustHistoryResponse>;
+  /**
+   * Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+   *   `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+   *   without a page token.
+   */
+  listViolations: handleUnaryCall<ListViolationsRequest, ListViolationsResponse>;
+  /**
+   * Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+   * is observed later opens a new one. It changes no score: violations stay facts. Not
+   * idempotent: the second call is refused. Callers: operators.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+   * * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+   * * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+   */
+  resolveViolation: handleUnaryCall<ResolveViolationRequest, PolicyViolation>;
+  /**
+   * Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+   *   `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+   *   without a page token.
+   */
+  listDrift: handleUnaryCall<ListDriftRequest, ListDriftResponse>;
+  /**
+   * Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+   * idempotent: the second call is refused. Callers: operators.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+   * * `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+   * * `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+   * * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+   *   it there.
+   * * `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+   * * `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
+   */
+  acceptDrift: handleUnaryCall<AcceptDriftRequest, DriftDetection>;
 }
 
 export interface TrustServiceClient extends Client {
@@ -613,6 +1312,109 @@ export interface TrustServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetTrustHistoryResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Lists policy violations by id, open ones and resolved ones. Idempotent. Callers: viewers.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+   *   `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+   *   without a page token.
+   */
+  listViolations(
+    request: ListViolationsRequest,
+    callback: (error: ServiceError | null, response: ListViolationsResponse) => void,
+  ): ClientUnaryCall;
+  listViolations(
+    request: ListViolationsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListViolationsResponse) => void,
+  ): ClientUnaryCall;
+  listViolations(
+    request: ListViolationsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListViolationsResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Resolves a policy violation, with a reason. What was observed until now belongs to it; what
+   * is observed later opens a new one. It changes no score: violations stay facts. Not
+   * idempotent: the second call is refused. Callers: operators.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or there is no reason.
+   * * `NOT_FOUND` (`VIOLATION_NOT_FOUND`): no violation has this id.
+   * * `FAILED_PRECONDITION` (`VIOLATION_RESOLVED`): it is resolved already.
+   */
+  resolveViolation(
+    request: ResolveViolationRequest,
+    callback: (error: ServiceError | null, response: PolicyViolation) => void,
+  ): ClientUnaryCall;
+  resolveViolation(
+    request: ResolveViolationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PolicyViolation) => void,
+  ): ClientUnaryCall;
+  resolveViolation(
+    request: ResolveViolationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PolicyViolation) => void,
+  ): ClientUnaryCall;
+  /**
+   * Lists drift by id, open and resolved. Idempotent. Callers: viewers.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`, `FILTER_INVALID`, `ORDER_BY_INVALID`,
+   *   `PAGE_TOKEN_INVALID`, `PAGE_TOKEN_MISMATCH`): correct what is named; start over
+   *   without a page token.
+   */
+  listDrift(
+    request: ListDriftRequest,
+    callback: (error: ServiceError | null, response: ListDriftResponse) => void,
+  ): ClientUnaryCall;
+  listDrift(
+    request: ListDriftRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListDriftResponse) => void,
+  ): ClientUnaryCall;
+  listDrift(
+    request: ListDriftRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListDriftResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Accepts what was observed: it becomes what the agent is, and the drift is resolved. Not
+   * idempotent: the second call is refused. Callers: operators.
+   *
+   * Errors:
+   *
+   * * `INVALID_ARGUMENT` (`FIELD_INVALID`): the id is no UUID, or the reason is out of bounds.
+   * * `NOT_FOUND` (`DRIFT_NOT_FOUND`): no drift has this id.
+   * * `FAILED_PRECONDITION` (`DRIFT_RESOLVED`): it is resolved already.
+   * * `FAILED_PRECONDITION` (`AGENT_OWNED_BY_FILE`): the registry file owns the command; change
+   *   it there.
+   * * `ALREADY_EXISTS` (`AGENT_RETIRED`): the agent is retired; resume it first.
+   * * `ABORTED` (`ETAG_MISMATCH`): something else was observed since it was read; read it again.
+   */
+  acceptDrift(
+    request: AcceptDriftRequest,
+    callback: (error: ServiceError | null, response: DriftDetection) => void,
+  ): ClientUnaryCall;
+  acceptDrift(
+    request: AcceptDriftRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DriftDetection) => void,
+  ): ClientUnaryCall;
+  acceptDrift(
+    request: AcceptDriftRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DriftDetection) => void,
   ): ClientUnaryCall;
 }
 
