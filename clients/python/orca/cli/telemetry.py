@@ -24,7 +24,9 @@ from orca.v1.agent_service_pb2 import RecordTelemetryRequest
 from orca.v1.telemetry_pb2 import TelemetryRecord
 
 telemetry_app = typer.Typer(
-    no_args_is_help=True, help="What agents did: send it, import it.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="What agents did: send it, import it, list it.",
+    rich_markup_mode=None,
 )
 
 _STALL_SECONDS = 60.0
@@ -62,6 +64,7 @@ _Reporter = Annotated[str, typer.Option("--agent", metavar="AGENT", help="NAME, 
 _Operations = Annotated[int, typer.Option("--operations", min=0, help="That ended.")]
 _Errors = Annotated[int, typer.Option("--errors", min=0, help="That failed.")]
 _Violations = Annotated[int, typer.Option("--violations", min=0, help="Of policy.")]
+_Rule = Annotated[str, typer.Option("--rule", help="Policy rule that the violations broke.")]
 _Latency = Annotated[float | None, typer.Option("--latency-ms", min=0, help="Mean, milliseconds.")]
 _Cost = Annotated[float | None, typer.Option("--cost-usd", min=0, help="Of all together.")]
 _ObservedAt = Annotated[
@@ -124,6 +127,7 @@ async def send(
     operations: _Operations = 1,
     errors: _Errors = 0,
     violations: _Violations = 0,
+    rule: _Rule = "",
     latency_ms: _Latency = None,
     cost_usd: _Cost = None,
     observed_at: _ObservedAt = None,
@@ -145,6 +149,7 @@ async def send(
         operations=operations,
         errors=errors,
         violations=violations,
+        rule=rule,
         latency_ms=latency_ms,
         cost_usd=cost_usd,
     )
