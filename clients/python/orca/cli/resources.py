@@ -24,15 +24,17 @@ class Resources(Generic[Resource]):
     Attributes:
         singular: What one is called, such as `agent`.
         rows: The table of several.
+        several: What several are called; empty: as one, with an s.
     """
 
     singular: str
     rows: Callable[[list[Resource]], Table]
+    several: str = ""
 
     @property
     def plural(self) -> str:
         """What several are called; also the field that holds them in replies."""
-        return f"{self.singular}s"
+        return self.several or f"{self.singular}s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def _row(stored: StoredTelemetry) -> tuple[object, ...]:
     )
 
 
-_RECORDS = Resources("record", _rows)
+_RECORDS = Resources("record", _rows, "telemetry")
 
 
 @view
