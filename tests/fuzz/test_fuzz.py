@@ -18,7 +18,7 @@ from orca.v1.agent_service_pb2 import SyncRegistryRequest
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.trust_service_pb2 import RefreshTrustRequest
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
-from tests import recount
+from tests import recount_differences
 from tests.fuzz import requests, rest
 from tests.fuzz.over_grpc import GrpcFuzzer
 from tests.fuzz.over_rest import RestFuzzer
@@ -139,7 +139,7 @@ async def check_trust(url: str, address: str, registry: Path) -> None:
         await TrustServiceStub(channel).RefreshTrust(RefreshTrustRequest())
     connection = await asyncpg.connect(url)
     try:
-        different = await recount.differences(connection)
+        different = await recount_differences.differences(connection)
     finally:
         await connection.close()
     assert different == []

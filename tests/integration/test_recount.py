@@ -19,7 +19,8 @@ from tests.exercise import Exercise
 from tests.faults import IN_COMPUTING, IN_THE_SCORE, ON_THE_WAY
 from tests.histories import Stage, World, record, staged
 from tests.plays import Fleet, Steps, fleets, histories, play
-from tests.recount import BILLION, Chosen, differences
+from tests.recount import BILLION, Chosen
+from tests.recount_differences import differences
 from tests.servers import PostgresServer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "trust.md"
