@@ -30,7 +30,7 @@ MEMORY_BYTES = 4 * 2**30
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has, and that no other worker of pytest is told of."""
+    """A port of 127.0.0.1 that nobody has; it comes again only after all others did."""
     while True:
         port = next(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -39,14 +39,13 @@ def free_port() -> int:
 
 
 def _ports() -> Iterator[int]:
-    """Round and round the ports of this worker, from another one in each process.
+    """Round and round, from another one in each process.
 
     They lie below those that the kernel gives to whoever connects or binds port 0.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    mine = range(10_000 + worker, 32_000, 16)
-    start = os.getpid() % len(mine)
-    return itertools.cycle((*mine[start:], *mine[:start]))
+    all_ = range(10_000, 32_000)
+    start = os.getpid() * 100 % len(all_)
+    return itertools.cycle((*all_[start:], *all_[:start]))
 
 
 _PORTS = _ports()
