@@ -159,17 +159,17 @@ def check(tally: Tally) -> None:
 
 @pytest.mark.timeout(0 if REQUESTS > 100_000 else 240)
 async def test_every_request_is_accepted_or_refused_for_a_documented_reason(
-    database_url: str, gateway: Callable[..., GatewayServer], tmp_path: Path
+    bare_database_url: str, gateway: Callable[..., GatewayServer], tmp_path: Path
 ) -> None:
     pool, tally, registry = Pool(), Tally(), tmp_path / "registry.yaml"
     write_registry(registry, random.Random(SEED))
-    with server_process(database_url, MCP_REGISTRY_PATH=str(registry)) as server:
+    with server_process(bare_database_url, MCP_REGISTRY_PATH=str(registry)) as server:
         address = server.start().grpc
         await wait_until_prepared(server, address)
         front = gateway(int(address.rpartition(":")[2]))
         await fuzz_over_grpc((address, front.grpc_target), pool, tally, registry)
         await fuzz_over_rest(front.settings.rest_port, pool, tally, registry)
-        await check_trust(database_url, address, registry)
+        await check_trust(bare_database_url, address, registry)
         assert server.terminate() == 0
     check_log(server, tally)
     check(tally)
