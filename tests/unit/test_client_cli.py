@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from contextlib import redirect_stdout
 
 import pytest
@@ -124,3 +126,12 @@ def test_advice_where_there_is_some(error: orca.OrcaError, words: str) -> None:
     found = advice(error)
     assert words in found
     assert bool(words) == bool(found)
+
+
+def test_orca_does_not_load_a_server_until_a_command_needs_it() -> None:
+    script = (
+        "import sys, orca_server.cli; "
+        "found = {'asyncpg', 'jwt', 'numpy', 'orca_server.settings', 'pydantic'} & {*sys.modules}; "
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

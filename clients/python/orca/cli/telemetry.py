@@ -113,9 +113,7 @@ async def import_(
     decision = backfill.decide(resume, file, (found.id, name), extent, end, restart)
     _announce(session, decision, resume)
     series = Series(file, plan, decision, batch_size)
-    with progress(session.printer, file.name, extent.rows) as advance:
-        stall_seconds = session.timeout or _STALL_SECONDS
-        outcome = await backfill.send(session.client, series, resume, stall_seconds, advance)
+    outcome = await _send_series(session, series, resume, extent.rows)
     _conclude(session, outcome, decision, resume)
 
 
@@ -170,6 +168,12 @@ async def _name_agent(session: Session, records: Iterable[TelemetryRecord], agen
     for record in records:
         if not record.agent_id and not record.HasField("agent"):
             record.agent_id = agent_id
+
+
+async def _send_series(session: Session, series: Series, resume: ResumeFile, rows: int) -> Outcome:
+    stall_seconds = session.timeout or _STALL_SECONDS
+    with progress(session.printer, series.source.name, rows) as advance:
+        return await backfill.send(session.client, series, resume, stall_seconds, advance)
 
 
 def _end(end_at: str | None, no_shift: bool) -> End:
