@@ -32,9 +32,9 @@ PROTOS     := $(wildcard proto/orca/v1/*.proto)
 SITE        = $(shell $(BIN)/python -c 'import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])')
 GEN_OUT    ?= clients/python
 
-gen: $(STAMP) ## Write the Python client and the OpenAPI document from proto/
+gen: $(STAMP) ## Write the Python client, the OpenAPI document and docs/api from proto/
 	@$(MAKE) --no-print-directory gen-python
-	@$(MAKE) --no-print-directory gen-openapi
+	@$(MAKE) --no-print-directory gen-openapi gen-api-pages
 
 gen-python: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) \
@@ -44,14 +44,19 @@ gen-python: $(STAMP)
 gen-openapi: build/orca.binpb # a contract test holds it to what is committed
 	$(BIN)/python -m orca_server.services.openapi $< server/orca_server/pages/openapi.json
 
+gen-api-pages: build/orca.binpb # likewise
+	$(BIN)/python -m orca_server.services.api_pages $< docs/api
+
 build/orca.binpb: $(STAMP) $(PROTOS)
 	@mkdir -p build
 	$(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) --include_imports --include_source_info -o $@ $(PROTOS)
 
+include clients/clients.mk
+
 check: $(STAMP) lint gen-check breaking ## Lint, types, layers, contract, migrations, generated code
 	$(BIN)/python -m pytest -q tests/contract
 
-.PHONY: lint gen-check gen-python gen-openapi breaking
+.PHONY: lint gen-check gen-python gen-openapi gen-api-pages breaking
 lint: $(STAMP) build/orca.binpb
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,4 +84,4 @@ lock: ## Write requirements.lock anew from pyproject.toml
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.lock
 
 clean: ## Remove what the build left; keeps the data folder
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.servers import (
 signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["tests.contract.descriptors", "tests.serving"]
 
-TEMPLATE = "orca_template"
+BARE_TEMPLATE, TEMPLATE = "orca_bare_template", "orca_template"
 
 # The same examples in every run, however slow the machine; `--hypothesis-profile=search` looks for
 # new ones.
@@ -38,19 +39,44 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres: PostgresServer) -> str:
-    """The name of a database with all migrations and no rows, to copy from."""
+def bare_template(postgres: PostgresServer) -> str:
+    """The name of a database with all migrations and nothing else, to copy from."""
     from orca_server.store.migrate import migrate
 
-    postgres.sql(f"CREATE DATABASE {TEMPLATE} OWNER orca TEMPLATE template1")
-    asyncio.run(migrate(postgres.url(TEMPLATE)))
+    postgres.sql(f"CREATE DATABASE {BARE_TEMPLATE} OWNER orca TEMPLATE template1")
+    asyncio.run(migrate(postgres.url(BARE_TEMPLATE)))
+    return BARE_TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresServer, bare_template: str) -> str:
+    """The same with today's partitions, so that a server is ready at once; no rows."""
+    postgres.sql(f"CREATE DATABASE {TEMPLATE} OWNER orca TEMPLATE {bare_template}")
+    asyncio.run(_make_partitions(postgres.url(TEMPLATE)))
     return TEMPLATE
+
+
+async def _make_partitions(url: str) -> None:
+    from orca_server.runtime.partitions import ensure
+    from orca_server.store.database import Database
+    from tests.serving import settings_for
+
+    db = Database(url, size=1)
+    assert await ensure(db, datetime.now(UTC), settings_for(url).telemetry_retention_days)
+    await db.close()
 
 
 @pytest.fixture
 def database_url(postgres: PostgresServer, template: str) -> Iterator[str]:
-    """The URL of a migrated, empty database of this test's own."""
+    """The URL of an empty database of this test's own, as a server leaves it behind."""
     with postgres.database(template) as url:
+        yield url
+
+
+@pytest.fixture
+def bare_database_url(postgres: PostgresServer, bare_template: str) -> Iterator[str]:
+    """The URL of one that has no partitions yet."""
+    with postgres.database(bare_template) as url:
         yield url
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import asyncpg
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from orca.v1 import agent_pb2
 from orca.v1 import agent_service_pb2 as pb
@@ -16,13 +17,26 @@ from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.services.authentication import sign
 from tests.serving import SECRET, reason_of, violations_of
 
-UNKNOWN = str(uuid4())
+UNKNOWN = "0b1fc1b4-5a0e-4f3c-8d57-6f0f7f2c9e11"
+"""The id of nobody."""
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
 EXISTS = grpc.StatusCode.ALREADY_EXISTS
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 MISSING = grpc.StatusCode.NOT_FOUND
 ABORTED = grpc.StatusCode.ABORTED
 DENIED = grpc.StatusCode.PERMISSION_DENIED
+Agent = agent_pb2.Agent
+FULL: dict[str, Any] = {
+    "display_name": "GitHub",
+    "description": "Issues and\ncode.",
+    "owner": "platform",
+    "version": "1.2.3",
+    "capabilities": ["issues", "code"],
+    "labels": {"team": "a", "tier": "1"},
+    "criticality": Agent.CRITICALITY_CRITICAL,
+    "heartbeat_interval_seconds": 60,
+    "latency_limit_ms": 12.3456,
+}
 
 
 @pytest.fixture
@@ -81,3 +95,21 @@ def bearer(role: str, **claims: Any) -> tuple[tuple[str, str], ...]:
         },
     )
     return (("authorization", f"Bearer {token}"),)
+
+
+def full(name: str = "full") -> Agent:
+    """An agent of type mcp that says all that can be said."""
+    agent = Agent(type="mcp", name=name, **FULL)
+    agent.endpoint.command = "npx"
+    agent.endpoint.args.extend(["-y", "server"])
+    agent.endpoint.env["TOKEN"] = "${TOKEN}"
+    tool = agent.tools.add(name="search", description="Finds things.")
+    tool.input_schema.update({"type": "object", "properties": {"q": {"type": "string"}}})
+    agent.tools.add(name="ping")
+    return agent
+
+
+def update(agent: Agent, *paths: str, **fields: Any) -> pb.UpdateAgentRequest:
+    """A request to change these paths of it; without any, what is populated."""
+    mask = FieldMask(paths=paths) if paths else None
+    return pb.UpdateAgentRequest(agent=agent, update_mask=mask, **fields)

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import os
 import shutil
 import socket
@@ -24,20 +25,36 @@ VOLATILE = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
 """For tests that kill nothing: commits cost no disk."""
 DURABLE = {"fsync": "on", "max_connections": "100"}
 """For tests that kill things."""
+MEMORY_BYTES = 4 * 2**30
+"""More than a volatile PostgreSQL needs, its log of a gibibyte included."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody has; it comes again only after all others did."""
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _ports() -> Iterator[int]:
+    """Round and round, from another one in each process.
+
+    They lie below those that the kernel gives to whoever connects or binds port 0.
+    """
+    all_ = range(10_000, 32_000)
+    start = os.getpid() * 100 % len(all_)
+    return itertools.cycle((*all_[start:], *all_[:start]))
+
+
+_PORTS = _ports()
 
 
 @contextmanager
-def reachable_folder() -> Iterator[Path]:
+def reachable_folder(parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder that PostgreSQL's own user can enter; pytest's cannot be when root."""
-    folder = Path(tempfile.mkdtemp(prefix="orca-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="orca-test-", dir=parent))
     folder.chmod(0o711)
     try:
         yield folder
@@ -95,7 +112,8 @@ class PostgresServer:
     def database(self, template: str = "template1") -> Iterator[str]:
         """The URL of a new database, a copy of the template; gone afterwards."""
         name = f"test_{uuid4().hex}"
-        self.sql(f"CREATE DATABASE {name} OWNER orca TEMPLATE {template}")
+        # By files: there are many, most of them empty, and nothing is to be logged.
+        self.sql(f"CREATE DATABASE {name} OWNER orca TEMPLATE {template} STRATEGY FILE_COPY")
         try:
             yield self.url(name)
         finally:
@@ -107,13 +125,21 @@ def running_postgres(
     options: Mapping[str, str] = DURABLE, version: int = VERSION
 ) -> Iterator[PostgresServer]:
     """A PostgreSQL of one's own, started; stopped and removed afterwards."""
-    with reachable_folder() as folder:
+    with reachable_folder(_memory() if options is VOLATILE else None) as folder:
         server = PostgresServer(folder, options, version)
         try:
             server.start()
             yield server
         finally:
             server.stop()
+
+
+def _memory() -> Path | None:
+    """A folder in memory, where each of many databases is copied in a moment; None without room."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < MEMORY_BYTES:
+        return None
+    return memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import grpc
 
 from orca.v1 import trust_service_pb2 as pb
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
-from tests import recount
+from tests import recount_differences
 from tests.chaos.ledger import Event
 from tests.serving import ServerProcess
 
@@ -107,7 +107,7 @@ async def check_trust(target: str, server: ServerProcess, url: str) -> None:
     try:
         for inbox in ("trust_inbox", "workflow_inbox", "violation_inbox"):
             assert await connection.fetchval(f"SELECT count(*) FROM {inbox}") == 0
-        different = await recount.differences(connection)
+        different = await recount_differences.differences(connection)
     finally:
         await connection.close()
     assert different == [], different

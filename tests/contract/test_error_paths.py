@@ -36,10 +36,11 @@ from tests.servers import VOLATILE, PostgresServer, running_postgres
 
 METHODS = {label(method): method for method in methods()}
 TICK_LOCK = "SELECT pg_advisory_xact_lock(7016996765293437281)"
+# The lock of ticks first, as the tick does: else the two would wait for each other.
+STORED = f"{TICK_LOCK}; LOCK TABLE telemetry, workflow_events"
 LOCKED = (
-    f"{TICK_LOCK};"  # first, as the tick does: else the two would wait for each other
-    " LOCK TABLE agents, telemetry, workflows, workflow_events, trust_current, agent_trust,"
-    " trust_snapshots, policy_violations, drift_detections"
+    f"{STORED}, agents, workflows, trust_current, agent_trust, trust_snapshots, policy_violations,"
+    " drift_detections"
 )
 QUEUE = 1_000
 REASONS = {reason.key: reason for reason in catalog.REASONS}
@@ -138,7 +139,7 @@ def arranged(row: Row, stage: Stage, fleet: Fleet, url: str) -> Iterator[None]:
                 with waiting_at_most(tick, "REFRESH_SECONDS"), stages.holding(url, TICK_LOCK):
                     yield
             case "full":
-                with stages.holding(url, LOCKED), filled(stage, fleet):
+                with stages.holding(url, STORED), filled(stage, fleet):
                     yield
             case _:
                 yield

@@ -8,7 +8,7 @@ import orca
 from orca.times import timestamp
 from orca.v1.agent_pb2 import Agent
 from orca.v1.drift_pb2 import AgentObservation
-from tests.e2e.test_cli import _done, _json, _orca, address
+from tests.e2e.commands import address, parsed, printed, run_orca
 from tests.e2e.test_cli_views import _on_terminal
 
 __all__ = ["address"]
@@ -29,19 +29,19 @@ def test_violations_are_listed_until_they_are_resolved(address: str) -> None:
     with orca.connect_sync(address, token="") as client:
         client.agents.create(Agent(type="mcp", name="leaky"))
     command = ("telemetry", "send", "--agent", "leaky", "--violations", "2", "--rule", "pii")
-    _done(*command, address=address)
+    printed(*command, address=address)
     ours = ("violations", "list", "--filter", 'name = "leaky" OR name = "nobody"')
-    while not (found := _json(*ours, address=address)["violations"]):  # the next tick
+    while not (found := parsed(*ours, address=address)["violations"]):  # the next tick
         time.sleep(0.05)
     (violation,) = found
     assert (violation["rule"], violation["violations"]) == ("pii", 2)
     resolve = ("violations", "resolve", violation["id"])
-    assert _orca(*resolve, address=address).returncode == 2, "a reason is needed"
-    assert "prompt mended" in _done(*resolve, "--reason", "prompt mended", address=address)
-    assert _json(*ours, address=address)["violations"] == []
-    (violation,) = _json(*ours, "--all", address=address)["violations"]
+    assert run_orca(*resolve, address=address).returncode == 2, "a reason is needed"
+    assert "prompt mended" in printed(*resolve, "--reason", "prompt mended", address=address)
+    assert parsed(*ours, address=address)["violations"] == []
+    (violation,) = parsed(*ours, "--all", address=address)["violations"]
     assert violation["resolution"] == "operator"
-    again = _orca(*resolve, "--reason", "again", address=address)
+    again = run_orca(*resolve, "--reason", "again", address=address)
     assert again.returncode == 1
     assert "[VIOLATION_RESOLVED]" in again.stderr
     assert "orca violations list --all" in again.stderr
@@ -49,31 +49,31 @@ def test_violations_are_listed_until_they_are_resolved(address: str) -> None:
 
 def test_drift_is_shown_field_by_field_and_accepted(address: str) -> None:
     drift = _drifted(address, "clock")
-    listed = _done("drift", "list", "--filter", 'name = "clock"', address=address)
+    listed = printed("drift", "list", "--filter", 'name = "clock"', address=address)
     assert "FIRST PATH" in listed
     assert "/version" in listed
-    shown = _done("drift", "show", drift, address=address)
+    shown = printed("drift", "show", drift, address=address)
     assert '/version  "1.0"     →  "2.0"' in shown
     assert "\x1b" not in shown
     coloured = _on_terminal("drift", "show", drift, address=address)
     assert '\x1b[31m"1.0"' in coloured
     assert '\x1b[32m"2.0' in coloured
-    (difference,) = _json("drift", "show", drift, address=address)["differences"]
+    (difference,) = parsed("drift", "show", drift, address=address)["differences"]
     assert (difference["path"], difference["accepted"]) == ("/version", "1.0")
-    stale = _orca("drift", "accept", drift, "--etag", "0123456789abcdef", address=address)
+    stale = run_orca("drift", "accept", drift, "--etag", "0123456789abcdef", address=address)
     assert (stale.returncode, "[ETAG_MISMATCH]" in stale.stderr) == (1, True)
-    etag = _json("drift", "show", drift, address=address)["etag"]
-    accepted = _json("drift", "accept", drift, "--etag", etag, "--reason", "ours", address=address)
+    etag = parsed("drift", "show", drift, address=address)["etag"]
+    accepted = parsed("drift", "accept", drift, "--etag", etag, "--reason", "ours", address=address)
     assert (accepted["resolution"], accepted["reason"]) == ("accepted", "ours")
-    assert _json("agents", "get", "clock", address=address)["version"].startswith("2.0")
-    assert "accepted" in _done("drift", "list", "--all", "-o", "csv", address=address)
-    again = _orca("drift", "accept", drift, address=address)
+    assert parsed("agents", "get", "clock", address=address)["version"].startswith("2.0")
+    assert "accepted" in printed("drift", "list", "--all", "-o", "csv", address=address)
+    again = run_orca("drift", "accept", drift, address=address)
     assert (again.returncode, "[DRIFT_RESOLVED]" in again.stderr) == (1, True)
 
 
 def test_a_drift_that_is_not_there_is_said_so(address: str) -> None:
-    missing = _orca("drift", "show", "0198f3e1-7a52-7000-8000-000000000000", address=address)
+    missing = run_orca("drift", "show", "0198f3e1-7a52-7000-8000-000000000000", address=address)
     assert (missing.returncode, "[DRIFT_NOT_FOUND]" in missing.stderr) == (1, True)
-    wrong = _orca("drift", "show", "clock", address=address)
+    wrong = run_orca("drift", "show", "clock", address=address)
     assert wrong.returncode == 1
-    assert json.loads(_done("drift", "list", "--limit", "1", "-o", "json", address=address))
+    assert json.loads(printed("drift", "list", "--limit", "1", "-o", "json", address=address))

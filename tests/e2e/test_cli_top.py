@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.e2e.test_cli import ORCA, _orca, address
+from tests.e2e.commands import ORCA, address, run_orca
 from tests.serving import token_for
 from tests.terminal import Terminal
 
@@ -53,7 +53,7 @@ def test_without_a_server_it_ends_with_advice_on_the_usual_screen() -> None:
 
 
 def test_without_a_terminal_it_says_what_to_use_instead(address: str) -> None:
-    result = _orca("top", address=address)
+    result = run_orca("top", address=address)
     assert result.returncode == 1
     assert "[TERMINAL_NEEDED]" in result.stderr
     assert "--watch" in result.stderr

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.e2e.test_cli import ORCA, _done, _json, _orca, address
+from tests.e2e.commands import ORCA, address, parsed, printed, run_orca
 
 __all__ = ["address"]
 
@@ -25,7 +25,7 @@ FORMULA = "=HYPERLINK(A1)"
 def workflow(address: str) -> str:
     """A workflow with three runs that are known to have ended or to be running."""
     name = "n8n/three-runs"
-    _done("workflows", "create", name, "--owner", FORMULA, address=address)
+    printed("workflows", "create", name, "--owner", FORMULA, address=address)
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
     events = [
         _event("r1", "started", start),
@@ -36,8 +36,8 @@ def workflow(address: str) -> str:
     ]
     events[3]["error"] = {"type": "Timeout", "message": "after 30 s"}
     command = ("events", "send", "--stdin", "--workflow", name)
-    _done(*command, stdin=json.dumps(events), address=address)
-    while len(_json("runs", "list", name, address=address)["runs"]) < 3:  # the next tick
+    printed(*command, stdin=json.dumps(events), address=address)
+    while len(parsed("runs", "list", name, address=address)["runs"]) < 3:  # the next tick
         time.sleep(0.05)
     return name
 
@@ -47,13 +47,13 @@ def _event(run: str, kind: str, at: datetime) -> dict[str, object]:
 
 
 def _runs(*arguments: str, address: str) -> list[str]:
-    return [each["run_id"] for each in _json("runs", "list", *arguments, address=address)["runs"]]
+    return [each["run_id"] for each in parsed("runs", "list", *arguments, address=address)["runs"]]
 
 
 def test_runs_are_listed_by_time_in_either_order(address: str, workflow: str) -> None:
     assert _runs(workflow, address=address) == ["r3", "r2", "r1"]
     assert _runs("three-runs", "--oldest", "--limit", "2", address=address) == ["r1", "r2"]
-    listed = _json("runs", "list", workflow, address=address)
+    listed = parsed("runs", "list", workflow, address=address)
     assert listed["total_size"] == 3
     started = [each["started_at"].removesuffix("Z") for each in listed["runs"]]
     assert _runs(workflow, "--since", started[1], address=address) == ["r3", "r2"]
@@ -61,32 +61,32 @@ def test_runs_are_listed_by_time_in_either_order(address: str, workflow: str) ->
 
 
 def test_one_run_says_how_it_ended(address: str, workflow: str) -> None:
-    run = _json("runs", "get", workflow, "r2", address=address)
+    run = parsed("runs", "get", workflow, "r2", address=address)
     assert (run["state"], run["duration_ms"], run["attempts"]) == ("STATE_FAILED", 120_000, 1)
     assert run["error"] == {"type": "Timeout", "message": "after 30 s"}
-    text = _done("runs", "get", workflow, "r2", address=address)
+    text = printed("runs", "get", workflow, "r2", address=address)
     assert "after 30 s" in text
-    result = _orca("runs", "get", workflow, "r9", address=address)
+    result = run_orca("runs", "get", workflow, "r9", address=address)
     assert result.returncode == 1
     assert "[RUN_NOT_FOUND]" in result.stderr
     assert "orca runs list" in result.stderr
 
 
 def test_csv_and_wide_hold_more_columns(address: str, workflow: str) -> None:
-    text = _done("runs", "list", workflow, "-o", "csv", address=address)
+    text = printed("runs", "list", workflow, "-o", "csv", address=address)
     rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     assert [row["run"] for row in rows] == ["r3", "r2", "r1"]
     assert [row["state"] for row in rows] == ["running", "failed", "succeeded"]
     assert [row["duration_ms"] for row in rows] == ["", "120000", "60000"]
     assert rows[1]["error_type"] == "Timeout"
-    narrow = _done("runs", "list", workflow, address=address).splitlines()[0]
-    wide = _done("runs", "list", workflow, "-o", "wide", address=address).splitlines()[0]
+    narrow = printed("runs", "list", workflow, address=address).splitlines()[0]
+    wide = printed("runs", "list", workflow, "-o", "wide", address=address).splitlines()[0]
     assert "ERROR TYPE" in wide
     assert "ERROR TYPE" not in narrow
 
 
 def test_a_formula_in_a_cell_is_text(address: str, workflow: str) -> None:
-    text = _done("workflows", "list", "-o", "csv", address=address)
+    text = printed("workflows", "list", "-o", "csv", address=address)
     (row,) = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     assert row["owner"] == f"'{FORMULA}"
 
@@ -99,7 +99,7 @@ def test_a_formula_in_a_cell_is_text(address: str, workflow: str) -> None:
      "status", "search anything", "violations list", "drift list --all"],
 )  # fmt: skip
 def test_each_view_has_each_form(command: str, form: str, address: str, workflow: str) -> None:
-    assert _done(*command.split(), "--output", form, address=address).strip()
+    assert printed(*command.split(), "--output", form, address=address).strip()
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def test_watch_repeats_until_ctrl_c_and_that_is_no_failure(address: str, workflo
 
 
 def test_watch_ends_for_what_waiting_does_not_mend(address: str) -> None:
-    result = _orca("agents", "get", "nobody", "--watch", "0.1", address=address)
+    result = run_orca("agents", "get", "nobody", "--watch", "0.1", address=address)
     assert result.returncode == 1
     assert result.stderr.count("[AGENT_NOT_FOUND]") == 1
 
@@ -159,13 +159,13 @@ def test_watch_repeats_what_needs_no_server_though_all_of_it_fails() -> None:
 
 
 def test_only_what_reads_can_be_watched() -> None:
-    result = _orca("agents", "retire", "x", "--watch", "1", address="localhost:1")
+    result = run_orca("agents", "retire", "x", "--watch", "1", address="localhost:1")
     assert result.returncode == 2
     assert "--watch" in result.stderr
 
 
 def test_colours_are_for_terminals_alone(address: str) -> None:
-    assert "\x1b" not in _done("status", address=address, FORCE_COLOR="1")
+    assert "\x1b" not in printed("status", address=address, FORCE_COLOR="1")
     assert "\x1b[" in _on_terminal("status", address=address)
     assert "\x1b[3" not in _on_terminal("status", address=address, NO_COLOR="1")
 

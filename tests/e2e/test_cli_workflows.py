@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.test_cli import _done, _json, _orca, address
+from tests.e2e.commands import address, parsed, printed, run_orca
 
 __all__ = ["address"]
 
 
 def workflows(*arguments: object, address: str) -> Any:
     """What a command on workflows prints as JSON."""
-    return _json("workflows", *arguments, address=address)
+    return parsed("workflows", *arguments, address=address)
 
 
 def test_a_workflow_from_its_creation_to_its_deletion(address: str) -> None:
@@ -41,7 +41,7 @@ def test_a_workflow_from_its_creation_to_its_deletion(address: str) -> None:
         moved = workflows(command, "n8n/nightly", "--reason", "why", address=address)
         assert [each["state"] for each in moved["workflows"]] == [f"STATE_{state}"]
     assert workflows("delete", "nightly", address=address)["workflows"][0]["id"] == made["id"]
-    result = _orca("workflows", "get", "n8n/nightly", address=address)
+    result = run_orca("workflows", "get", "n8n/nightly", address=address)
     assert result.returncode == 1
     assert "[WORKFLOW_NOT_FOUND]" in result.stderr
     assert "orca workflows list" in result.stderr
@@ -51,17 +51,17 @@ def test_lists_in_every_form(address: str) -> None:
     for name in ("a1", "a2", "a3"):
         workflows("create", f"airflow/{name}", address=address)
     query = ("workflows", "list", "--filter", 'provider = "airflow"', "--order-by", "name desc")
-    listed = _json(*query, address=address)
+    listed = parsed(*query, address=address)
     assert [each["name"] for each in listed["workflows"]] == ["a3", "a2", "a1"]
     assert (listed["total_size"], listed["next_page_token"]) == (3, "")
-    assert yaml.safe_load(_done(*query, "--output", "yaml", address=address)) == listed
-    table = _done(*query, address=address).splitlines()
+    assert yaml.safe_load(printed(*query, "--output", "yaml", address=address)) == listed
+    table = printed(*query, address=address).splitlines()
     assert table[0].split()[:4] == ["PROVIDER", "NAME", "STATE", "FRESHNESS"]
     assert [line.split()[1] for line in table[1:]] == ["a3", "a2", "a1"]
-    first = _json(*query, "--limit", "1", address=address)
+    first = parsed(*query, "--limit", "1", address=address)
     assert [each["name"] for each in first["workflows"]] == ["a3"]
     assert first["next_page_token"]
-    details = _done("workflows", "get", "a1", address=address)
+    details = printed("workflows", "get", "a1", address=address)
     assert "airflow/a1" in details
     assert "unmeasured" in details
 
@@ -69,17 +69,17 @@ def test_lists_in_every_form(address: str) -> None:
 def test_what_cannot_be_changed_is_told_beside_what_was(address: str) -> None:
     for name in ("b1", "b2"):
         workflows("create", f"make/{name}", address=address)
-    _done("workflows", "retire", "b2", address=address)
+    printed("workflows", "retire", "b2", address=address)
     command = ("workflows", "pause", "b1", "b2", "b3", "--output", "json")
-    result = _orca(*command, address=address)
+    result = run_orca(*command, address=address)
     assert result.returncode == 1
-    document = json.loads(result.stdout)
-    assert [each["name"] for each in document["workflows"]] == ["b1"]
-    assert [(each["workflow"], each["reason"]) for each in document["refused"]] == [
+    told = json.loads(result.stdout)
+    assert [each["name"] for each in told["workflows"]] == ["b1"]
+    assert [(each["workflow"], each["reason"]) for each in told["refused"]] == [
         ("b2", "WORKFLOW_RETIRED"),
         ("b3", "WORKFLOW_NOT_FOUND"),
     ]
-    taken = _orca("workflows", "create", "make/b1", address=address)
+    taken = run_orca("workflows", "create", "make/b1", address=address)
     assert "[WORKFLOW_EXISTS]" in taken.stderr
     assert "orca workflows update" in taken.stderr
 
@@ -90,7 +90,7 @@ def test_a_missing_workflow_is_created_by_an_update_when_that_is_allowed(address
     assert (made["provider"], made["name"], made["owner"]) == ("zapier", "leads", "sales")
     assert workflows(*command, address=address) == made
     workflows("create", "make/leads", address=address)
-    result = _orca("workflows", "get", "leads", address=address)
+    result = run_orca("workflows", "get", "leads", address=address)
     assert "[WORKFLOW_AMBIGUOUS]" in result.stderr
     assert "PROVIDER/NAME" in result.stderr
 
@@ -107,14 +107,14 @@ def test_a_missing_workflow_is_created_by_an_update_when_that_is_allowed(address
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], words: str) -> None:
-    result = _orca("workflows", *arguments, address="localhost:1")
+    result = run_orca("workflows", *arguments, address="localhost:1")
     assert result.returncode == 2
     assert words in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_wrong_fields_are_named(address: str) -> None:
-    result = _orca("workflows", "create", "n8n/x", "--cron", "often", address=address)
+    result = run_orca("workflows", "create", "n8n/x", "--cron", "often", address=address)
     assert result.returncode == 1
     assert "workflow.schedule.cron" in result.stderr
     assert "[FIELD_INVALID]" in result.stderr

@@ -40,17 +40,17 @@ def _run(command: list[str], home: Path) -> str:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (("orca", "work"), {"workflows"}),
-        (("orca", "runs", ""), {"list", "get"}),
-        (("orca", "drift", ""), {"list", "show", "accept"}),
-        (("orca", "agents", "list", "--wat"), {"--watch"}),
-        (("orca", "agents", "list", "--output", "w"), {"wide"}),
+        (("orca", "work"), ["workflows"]),
+        (("orca", "runs", ""), ["get", "list"]),
+        (("orca", "drift", ""), ["accept", "list", "show"]),
+        (("orca", "agents", "list", "--wat"), ["--watch"]),
+        (("orca", "agents", "list", "--output", "w"), ["wide"]),
     ],
     ids=" ".join,
 )
-def test_tab_completes(words: tuple[str, ...], found: set[str], home: Path) -> None:
+def test_tab_completes(words: tuple[str, ...], found: list[str], home: Path) -> None:
     script = TAB.format(words=shlex.join(words), position=len(words) - 1)
-    assert set(_run(["bash", "-c", script], home).split()) == found
+    assert sorted(_run(["bash", "-c", script], home).split()) == found
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

@@ -2,173 +2,23 @@
 
 Behind it stands a small gRPC server that shows what arrived.
 """
-# ruff: noqa: N802  # gRPC names its methods in CamelCase
 
 import hashlib
-import http.client
-import json
 import re
 import socket
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
-import grpc
 import pytest
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 
-from orca.v1 import (
-    agent_pb2,
-    agent_service_pb2,
-    agent_service_pb2_grpc,
-    system_service_pb2,
-    system_service_pb2_grpc,
-)
-from orca_server.local.descriptors import read_contract
 from orca_server.local.envoy import allowed_hosts
 from orca_server.local.errors import LocalError
-from tests.servers import GatewayServer, running_gateway
+from tests.e2e.gateways import MEBIBYTE, Reply, Upstream, ask, front, upstream
+from tests.servers import GatewayServer
 
-MEBIBYTE = 1024 * 1024
+__all__ = ["front", "upstream"]
 JSON = {"content-type": "application/json"}
-
-
-class Echo(
-    agent_service_pb2_grpc.AgentServiceServicer, system_service_pb2_grpc.SystemServiceServicer
-):
-    """Answers with what it was sent."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.failures_left = 0
-
-    def GetHealth(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return system_service_pb2.Health(status="SERVING")
-
-    def CreateAgent(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._fail("CreateAgent", context)
-        metadata = {
-            key: value for key, value in context.invocation_metadata() if key[-4:] != "-bin"
-        }
-        binary = [key for key, _ in context.invocation_metadata() if key[-4:] == "-bin"]
-        request.agent.labels.update({**metadata, "binary": ",".join(binary)})
-        return request.agent
-
-    def GetAgent(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._fail("GetAgent", context)
-        if request.id == "slow":
-            while context.is_active():
-                time.sleep(0.01)
-        if request.id == "missing":
-            detail = AnyMessage()
-            detail.Pack(error_details_pb2.ErrorInfo(reason="AGENT_NOT_FOUND", domain="orca"))
-            status = status_pb2.Status(code=5, message="No agent.", details=[detail])
-            context.abort_with_status(rpc_status.to_status(status))
-        return agent_pb2.Agent(id=request.id)
-
-    def ListAgents(self, request: Any, context: grpc.ServicerContext) -> Any:
-        big = agent_pb2.Agent(description="x" * MEBIBYTE)
-        return agent_service_pb2.ListAgentsResponse(agents=[big] * request.page_size)
-
-    def ImportAgents(self, request: Any, context: grpc.ServicerContext) -> Any:
-        body = request.content
-        return agent_service_pb2.ImportAgentsResponse(
-            created=len(body.data),
-            refused=[
-                agent_service_pb2.RefusedEntry(
-                    name=body.content_type, message=hashlib.sha256(body.data).hexdigest()
-                )
-            ],
-        )
-
-    def StreamTelemetry(self, requests: Any, context: grpc.ServicerContext) -> Any:
-        for request in requests:
-            yield agent_service_pb2.StreamTelemetryResponse(batch_id=request.batch_id)
-
-    def _fail(self, name: str, context: grpc.ServicerContext) -> None:
-        self.calls.append(name)
-        if self.failures_left:
-            self.failures_left -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "in a moment")
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """The echo server, and how it feels."""
-
-    port: int
-    echo: Echo
-    health: health.HealthServicer
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    server = grpc.server(ThreadPoolExecutor(8), options=options)
-    echo, checks = Echo(), health.HealthServicer()
-    agent_service_pb2_grpc.add_AgentServiceServicer_to_server(echo, server)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(echo, server)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield Upstream(port, echo, checks)
-    server.stop(0).wait()
-
-
-@pytest.fixture(scope="module")
-def front(upstream: Upstream) -> Iterator[GatewayServer]:
-    with running_gateway(upstream.port, unary_timeout_seconds=2) as server:
-        yield server
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes = field(repr=False)
-
-    @property
-    def json(self) -> Any:
-        """The body, which must say that it is JSON."""
-        assert self.headers["content-type"] == "application/json", self
-        return json.loads(self.body)
-
-    @property
-    def error(self) -> tuple[int, int, str]:
-        """HTTP status, code and reason of an error."""
-        error = self.json
-        assert error["message"]
-        info = error["details"][0]
-        assert info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
-        assert info["domain"] == "orca"
-        return self.status, error["code"], info["reason"]
-
-
-def ask(
-    front: GatewayServer,
-    method: str,
-    path: str,
-    body: Any = None,
-    headers: dict[str, str] | None = None,
-) -> Reply:
-    """One request over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", front.settings.rest_port, timeout=30)
-    try:
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        names = {name.lower(): value for name, value in answer.getheaders()}
-        return Reply(answer.status, names, answer.read())
-    finally:
-        connection.close()
 
 
 def raw(
@@ -234,7 +84,7 @@ def test_errors_of_the_server_keep_their_details(front: GatewayServer) -> None:
             (415, 3, "UNSUPPORTED_MEDIA_TYPE"),
         ),
         ("POST", "/agents", "{}", {}, (415, 3, "UNSUPPORTED_MEDIA_TYPE")),
-        ("POST", "/agents", iter([b"{}"]), {}, (415, 3, "UNSUPPORTED_MEDIA_TYPE")),
+        ("POST", "/agents", [b"{}"], {}, (415, 3, "UNSUPPORTED_MEDIA_TYPE")),
         (
             "POST",
             "/agents",
@@ -400,91 +250,3 @@ def test_reads_are_asked_again_and_writes_are_not(upstream: Upstream, front: Gat
     assert ask(front, "POST", "/agents", "{}", JSON).status == 503
     assert upstream.echo.failures_left == 0
     assert upstream.echo.calls == ["GetAgent"] * 3 + ["CreateAgent"]
-
-
-@pytest.fixture(params=["rest", "grpc"])
-def channel(request: pytest.FixtureRequest, front: GatewayServer) -> Iterator[grpc.Channel]:
-    port = {"rest": front.settings.rest_port, "grpc": front.settings.grpc_port}[request.param]
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as opened:
-        yield opened
-
-
-def test_grpc_passes_through_both_ports(channel: grpc.Channel) -> None:
-    stub = agent_service_pb2_grpc.AgentServiceStub(channel)
-    assert stub.GetAgent(agent_service_pb2.GetAgentRequest(id="a1")).id == "a1"
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.GetAgent(agent_service_pb2.GetAgentRequest(id="missing"))
-    status = rpc_status.from_call(caught.value)
-    assert status is not None
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
-    assert info.reason == "AGENT_NOT_FOUND"
-
-
-def test_a_stream_goes_both_ways_and_outlives_the_unary_limit(channel: grpc.Channel) -> None:
-    stub = agent_service_pb2_grpc.AgentServiceStub(channel)
-    batches: SimpleQueue[str | None] = SimpleQueue()
-    requests = iter(batches.get, None)
-    replies = stub.StreamTelemetry(
-        agent_service_pb2.StreamTelemetryRequest(batch_id=batch) for batch in requests
-    )
-    for number in range(3):
-        batches.put(str(number))  # each after the reply to the one before
-        assert next(replies).batch_id == str(number)
-        time.sleep(1)  # the limit for unary calls is 2 seconds here
-    batches.put(None)
-    assert list(replies) == []
-
-
-def test_a_native_call_that_takes_too_long_is_deadline_exceeded(channel: grpc.Channel) -> None:
-    stub = agent_service_pb2_grpc.AgentServiceStub(channel)
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.GetAgent(agent_service_pb2.GetAgentRequest(id="slow"))
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert not caught.value.details().startswith("{")
-
-
-def test_standard_health_is_served(channel: grpc.Channel) -> None:
-    reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-    assert reply.status == health_pb2.HealthCheckResponse.SERVING
-
-
-def test_a_server_that_is_not_serving_gets_nothing(
-    upstream: Upstream, gateway: Callable[..., GatewayServer]
-) -> None:
-    front = gateway(upstream.port)
-    upstream.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-    try:
-        front.wait(healthy=False)
-        assert ask(front, "GET", "/health").error == (503, 14, "SERVER_UNAVAILABLE")
-        with grpc.insecure_channel(front.grpc_target) as native:
-            stub = agent_service_pb2_grpc.AgentServiceStub(native)
-            with pytest.raises(grpc.RpcError) as caught:
-                stub.CreateAgent(agent_service_pb2.CreateAgentRequest())
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert not caught.value.details().startswith("{")
-    finally:
-        upstream.health.set("", health_pb2.HealthCheckResponse.SERVING)
-    front.wait()
-    assert ask(front, "GET", "/health").status == 200
-
-
-def test_a_second_envoy_on_the_same_ports_fails(front: GatewayServer) -> None:
-    from orca_server.local import program as programs
-
-    second = programs.spawn(front.gateway.program)
-    assert second.wait(timeout=20) != 0
-    assert ask(front, "GET", "/health").status == 200
-
-
-def test_admin_is_a_private_socket(front: GatewayServer) -> None:
-    assert front.gateway.admin_socket.stat().st_mode & 0o777 == 0o600
-
-
-def test_every_service_of_the_contract_is_served_and_every_stream_has_no_limit() -> None:
-    contract = read_contract()
-    assert {"orca.v1.AgentService", "orca.v1.SystemService"} <= set(contract.services)
-    streams = re.compile(contract.stream_paths)
-    assert streams.fullmatch("/orca.v1.AgentService/StreamTelemetry")
-    assert streams.fullmatch("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
-    assert not streams.fullmatch("/orca.v1.AgentService/GetAgent")

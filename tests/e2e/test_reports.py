@@ -13,7 +13,7 @@ import pytest
 import orca
 from orca.v1.agent_pb2 import Agent
 from orca.v1.workflow_pb2 import Workflow
-from tests.e2e.test_cli import _done, _json, _orca
+from tests.e2e.commands import parsed, printed, run_orca
 from tests.servers import GatewayServer, PostgresServer, running_gateway
 from tests.serving import server_process
 
@@ -31,7 +31,7 @@ def address(postgres: PostgresServer, template: str) -> Iterator[str]:
     """The address of a server that knows an agent and a workflow of nobody."""
     with postgres.database(template) as url, server_process(url) as server:
         target = server.start().grpc
-        while _orca("status", address=target).returncode != 0:
+        while run_orca("status", address=target).returncode != 0:
             pass
         with orca.connect_sync(target, token="") as client:
             client.agents.create(Agent(type="mcp", name="it's$(id)"))
@@ -110,31 +110,31 @@ def test_the_exported_json_is_what_rest_prints(gateway: GatewayServer) -> None:
 
 
 def test_people_read_the_summary_and_the_findings(address: str) -> None:
-    text = _done("reports", "summary", address=address)
+    text = printed("reports", "summary", address=address)
     assert "1 unmeasured" in text
     assert "mcp/it's$(id)" in text
-    table = _done("reports", "healing", address=address).splitlines()
+    table = printed("reports", "healing", address=address).splitlines()
     assert table[0].split() == ["SEVERITY", "KIND", "ENTITY", "FIGURES", "COMMAND"]
     assert {line.split()[1] for line in table[1:]} == {"unowned"}
-    assert _json("reports", "summary", address=address)["fleet"]["agents"] == 1
+    assert parsed("reports", "summary", address=address)["fleet"]["agents"] == 1
 
 
 def test_an_export_goes_to_a_file_or_to_standard_output(address: str, tmp_path: Path) -> None:
     file = tmp_path / "summary.html"
-    _done("reports", "export", "--format", "html", "--file", file, address=address)
+    printed("reports", "export", "--format", "html", "--file", file, address=address)
     assert file.read_text().startswith("<!doctype html>")
-    assert _done("reports", "export", address=address).startswith("# Executive summary\n")
+    assert printed("reports", "export", address=address).startswith("# Executive summary\n")
     nowhere = tmp_path / "none" / "x"
-    result = _orca("reports", "export", "--file", nowhere, address=address)
+    result = run_orca("reports", "export", "--file", nowhere, address=address)
     assert result.returncode == 1
     assert "cannot be written" in result.stderr
 
 
 def test_a_proposed_command_can_be_typed(address: str) -> None:
-    findings = _json("reports", "healing", address=address)["findings"]
+    findings = parsed("reports", "healing", address=address)["findings"]
     (workflow,) = [each for each in findings if each["entity_type"] == "workflow"]
     program, *arguments = shlex.split(workflow["command"])
     assert program == "orca"
-    _done(*arguments, address=address)
-    owners = _json("workflows", "get", "nightly", address=address)["owner"]
+    printed(*arguments, address=address)
+    owners = parsed("workflows", "get", "nightly", address=address)["owner"]
     assert owners == "TEAM"

@@ -18,7 +18,7 @@ from orca.v1.agent_service_pb2 import SyncRegistryRequest
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.trust_service_pb2 import RefreshTrustRequest
 from orca.v1.trust_service_pb2_grpc import TrustServiceStub
-from tests import recount
+from tests import recount_differences
 from tests.fuzz import requests, rest
 from tests.fuzz.over_grpc import GrpcFuzzer
 from tests.fuzz.over_rest import RestFuzzer
@@ -139,7 +139,7 @@ async def check_trust(url: str, address: str, registry: Path) -> None:
         await TrustServiceStub(channel).RefreshTrust(RefreshTrustRequest())
     connection = await asyncpg.connect(url)
     try:
-        different = await recount.differences(connection)
+        different = await recount_differences.differences(connection)
     finally:
         await connection.close()
     assert different == []
@@ -159,17 +159,17 @@ def check(tally: Tally) -> None:
 
 @pytest.mark.timeout(0 if REQUESTS > 100_000 else 240)
 async def test_every_request_is_accepted_or_refused_for_a_documented_reason(
-    database_url: str, gateway: Callable[..., GatewayServer], tmp_path: Path
+    bare_database_url: str, gateway: Callable[..., GatewayServer], tmp_path: Path
 ) -> None:
     pool, tally, registry = Pool(), Tally(), tmp_path / "registry.yaml"
     write_registry(registry, random.Random(SEED))
-    with server_process(database_url, MCP_REGISTRY_PATH=str(registry)) as server:
+    with server_process(bare_database_url, MCP_REGISTRY_PATH=str(registry)) as server:
         address = server.start().grpc
         await wait_until_prepared(server, address)
         front = gateway(int(address.rpartition(":")[2]))
         await fuzz_over_grpc((address, front.grpc_target), pool, tally, registry)
         await fuzz_over_rest(front.settings.rest_port, pool, tally, registry)
-        await check_trust(database_url, address, registry)
+        await check_trust(bare_database_url, address, registry)
         assert server.terminate() == 0
     check_log(server, tally)
     check(tally)

@@ -20,9 +20,9 @@ THEIRS = agent(1, tenant=OTHER_TENANT)
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
+async def world(bare_database_url: str) -> AsyncIterator[World]:
     """Twenty agents, and one of another tenant."""
-    world = World(database_url)
+    world = World(bare_database_url)
     await world.open(replicas=1)
     await world.add(*AGENTS)
     await world.add(THEIRS, tenant=OTHER_TENANT)

@@ -96,8 +96,8 @@ def test_an_edited_migration_is_told(database_url: str) -> None:
     assert "applied in another form" in found.found
 
 
-def test_missing_partitions_fail(database_url: str) -> None:
-    found = examine(database_url)
+def test_missing_partitions_fail(bare_database_url: str) -> None:
+    found = examine(bare_database_url)
     assert not_ok(found) == {"partitions"}
     assert found["partitions"].status is Status.FAIL
     assert "0.0 days" in found["partitions"].found

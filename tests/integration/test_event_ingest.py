@@ -34,9 +34,9 @@ WORKFLOW = (
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
+async def db(bare_database_url: str) -> AsyncIterator[Database]:
     """Two workflows, one that is retired, and a partition for any day."""
-    database = Database(database_url, size=6)
+    database = Database(bare_database_url, size=6)
     async with database.connection() as connection:
         await connection.execute(ALL_DAYS)
         for number, workflow in enumerate((ONE, TWO)):

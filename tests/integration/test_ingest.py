@@ -29,9 +29,9 @@ Waiting = list[asyncio.Future[Outcome]]
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
+async def world(bare_database_url: str) -> AsyncIterator[World]:
     """Two replicas, two agents, and one that is retired."""
-    world = World(database_url)
+    world = World(bare_database_url)
     await world.prepare()
     await world.open()
     await world.add(ONE, TWO, RETIRED)

@@ -29,8 +29,8 @@ INSERT = {
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, size=4)
+async def db(bare_database_url: str) -> AsyncIterator[Database]:
+    database = Database(bare_database_url, size=4)
     yield database
     await database.close()
 
@@ -131,10 +131,10 @@ async def test_a_second_run_does_nothing_and_a_later_day_one_step(db: Database) 
 
 
 async def test_a_running_dump_does_not_hold_up_new_partitions_nor_they_inserts(
-    db: Database, database_url: str
+    db: Database, bare_database_url: str
 ) -> None:
     await partitions.ensure(db, NOW, RETENTION)
-    dump = await asyncpg.connect(database_url)
+    dump = await asyncpg.connect(bare_database_url)
     try:
         await dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await dump.execute("LOCK TABLE telemetry IN ACCESS SHARE MODE")
@@ -147,12 +147,12 @@ async def test_a_running_dump_does_not_hold_up_new_partitions_nor_they_inserts(
 
 
 async def test_an_expired_day_that_is_being_read_goes_later(
-    db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+    db: Database, bare_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "LOCK_WAIT_MS", 50)
     await partitions.ensure(db, NOW, RETENTION)
     first = (await days_of(db))[0]
-    reader = await asyncpg.connect(database_url)
+    reader = await asyncpg.connect(bare_database_url)
     try:
         await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await reader.execute("SELECT count(*) FROM telemetry")
@@ -167,9 +167,9 @@ async def test_an_expired_day_that_is_being_read_goes_later(
 
 
 async def test_of_replicas_that_start_together_one_makes_them(
-    db: Database, database_url: str
+    db: Database, bare_database_url: str
 ) -> None:
-    others = [Database(database_url, size=2) for _ in range(3)]
+    others = [Database(bare_database_url, size=2) for _ in range(3)]
     try:
         await asyncio.gather(*(partitions.ensure(each, NOW, 90) for each in (db, *others)))
         while not await partitions.ensure(db, NOW, 90):  # noqa: ASYNC110 - another may do it

@@ -19,16 +19,17 @@ from tests.exercise import Exercise
 from tests.faults import IN_COMPUTING, IN_THE_SCORE, ON_THE_WAY
 from tests.histories import Stage, World, record, staged
 from tests.plays import Fleet, Steps, fleets, histories, play
-from tests.recount import BILLION, Chosen, differences
+from tests.recount import BILLION, Chosen
+from tests.recount_differences import differences
 from tests.servers import PostgresServer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "trust.md"
 
 
 @pytest.fixture(scope="module")
-def stage(postgres: PostgresServer, template: str) -> Iterator[Stage]:
+def stage(postgres: PostgresServer, bare_template: str) -> Iterator[Stage]:
     """One database for all tests of this module."""
-    with staged(postgres, template) as made:
+    with staged(postgres, bare_template) as made:
         yield made
 
 
@@ -112,9 +113,9 @@ def test_a_fault_in_the_score_is_found(
 
 
 @pytest.fixture(scope="module")
-def replayed(postgres: PostgresServer, template: str) -> Iterator[Stage]:
+def replayed(postgres: PostgresServer, bare_template: str) -> Iterator[Stage]:
     """A stage of its own on which the history is played anew for each fault."""
-    with staged(postgres, template) as made:
+    with staged(postgres, bare_template) as made:
         yield made
         made.runner.run(made.world.close())
 

@@ -72,9 +72,9 @@ def _random_event(rng: Random, workflow: Made, instants: Sequence[datetime], num
 
 
 @pytest.fixture(scope="module")
-def stage(postgres: PostgresServer, template: str) -> Iterator[Stage]:
+def stage(postgres: PostgresServer, bare_template: str) -> Iterator[Stage]:
     """One database for all tests of this module, with one partition for events of any day."""
-    with staged(postgres, template) as made:
+    with staged(postgres, bare_template) as made:
         made.runner.run(_take_any_day(made.world.url))
         yield made
 

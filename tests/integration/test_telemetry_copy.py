@@ -42,9 +42,9 @@ VIOLATIONS = """
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
+async def world(bare_database_url: str) -> AsyncIterator[World]:
     """Two replicas and agents in every state that matters."""
-    world = World(database_url)
+    world = World(bare_database_url)
     await world.prepare()
     await open_world(world)
     yield world

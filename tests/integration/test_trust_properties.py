@@ -41,9 +41,9 @@ Edit = Callable[[Row], Row]
 
 
 @pytest.fixture(scope="module")
-def stage(postgres: PostgresServer, template: str) -> Iterator[Stage]:
+def stage(postgres: PostgresServer, bare_template: str) -> Iterator[Stage]:
     """One database for all tests of this module."""
-    with staged(postgres, template) as made:
+    with staged(postgres, bare_template) as made:
         yield made
         made.runner.run(made.world.close())
 

@@ -50,9 +50,9 @@ Key = tuple[UUID, UUID]
 
 
 @pytest.fixture(scope="module")
-def stage(postgres: PostgresServer, template: str) -> Iterator[Stage]:
+def stage(postgres: PostgresServer, bare_template: str) -> Iterator[Stage]:
     """One database for all examples of this module."""
-    with staged(postgres, template) as made:
+    with staged(postgres, bare_template) as made:
         yield made
 
 
@@ -297,8 +297,10 @@ def test_sql_and_domain_agree_on_every_digit(stage: Stage, fleet: Fleet, history
     stage.runner.run(play(stage.world, fleet, history, check))
 
 
-async def test_an_agent_that_reports_while_its_row_is_locked_joins_later(database_url: str) -> None:
-    world = World(database_url)
+async def test_an_agent_that_reports_while_its_row_is_locked_joins_later(
+    bare_database_url: str,
+) -> None:
+    world = World(bare_database_url)
     await world.prepare()
     await world.open()
     try:
@@ -317,9 +319,9 @@ async def test_an_agent_that_reports_while_its_row_is_locked_joins_later(databas
 
 
 async def test_what_is_told_while_a_tick_begins_has_happened_by_its_instant(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    bare_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(database_url)
+    world = World(bare_database_url)
     await world.prepare()
     await world.open()
     merge = store.merge_inbox

@@ -25,9 +25,9 @@ ONE = agent(0)  # of the exercise: 5,000 good operations in one record
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
+async def world(bare_database_url: str) -> AsyncIterator[World]:
     """The history that touches every rule, played to its end."""
-    world = World(database_url)
+    world = World(bare_database_url)
     await world.prepare()
     await world.open()
     await Exercise().play(world)
@@ -97,8 +97,8 @@ async def test_what_came_since_the_tick_is_no_difference(world: World) -> None:
     assert (told(found), found.agents_waiting, found.fleet_waiting) == ([], 0, False)
 
 
-async def test_before_the_first_tick_there_is_nothing_to_verify(database_url: str) -> None:
-    world = World(database_url)
+async def test_before_the_first_tick_there_is_nothing_to_verify(bare_database_url: str) -> None:
+    world = World(bare_database_url)
     await world.prepare()
     await world.open()
     try:
@@ -273,8 +273,8 @@ def orca(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def test_the_command_says_what_it_found(database_url: str) -> None:
-    world = World(database_url)
+async def test_the_command_says_what_it_found(bare_database_url: str) -> None:
+    world = World(bare_database_url)
     await world.prepare()
     await world.open()
     try:
@@ -282,11 +282,11 @@ async def test_the_command_says_what_it_found(database_url: str) -> None:
         await world.add(ONE, agent(1))
         await world.send(record(ONE.id, world.now, 10))
         await world.tick()
-        agrees = await asyncio.to_thread(orca, database_url)
+        agrees = await asyncio.to_thread(orca, bare_database_url)
         assert (agrees.returncode, agrees.stderr) == (0, "")
         assert "agrees with the rows" in agrees.stdout
         await world.execute("UPDATE agent_trust SET success_ppb = 1 WHERE success_ppb IS NOT NULL")
-        differs = await asyncio.to_thread(orca, database_url, "--output", "json")
+        differs = await asyncio.to_thread(orca, bare_database_url, "--output", "json")
         assert differs.returncode == 1
         document = json.loads(differs.stdout)
         assert (document["agrees"], document["differences"]) == (False, 1)

@@ -12,7 +12,12 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from orca.v1 import agent_service_pb2_grpc, system_service_pb2_grpc, trust_service_pb2_grpc
+from orca.v1 import (
+    agent_service_pb2_grpc,
+    system_service_pb2_grpc,
+    trust_service_pb2_grpc,
+    workflow_service_pb2_grpc,
+)
 from orca.v1.agent_service_pb2 import StreamTelemetryRequest, StreamTelemetryResponse
 
 
@@ -124,6 +129,7 @@ async def scripted_server(script: Script, port: int = 0) -> AsyncIterator[str]:
         (agent_service_pb2_grpc, "AgentService"),
         (trust_service_pb2_grpc, "TrustService"),
         (system_service_pb2_grpc, "SystemService"),
+        (workflow_service_pb2_grpc, "WorkflowService"),
     ):
         servicer = _scripted(getattr(module, f"{service}Servicer"), script)
         getattr(module, f"add_{service}Servicer_to_server")(servicer, server)

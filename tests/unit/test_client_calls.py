@@ -7,7 +7,13 @@ import grpc
 import pytest
 
 import orca
-from orca.v1 import agent_pb2, agent_service_pb2, system_service_pb2, trust_service_pb2
+from orca.v1 import (
+    agent_pb2,
+    agent_service_pb2,
+    system_service_pb2,
+    trust_service_pb2,
+    workflow_service_pb2,
+)
 from tests.unit.client_server import Refusal, Script, scripted_server
 
 BUSY = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "INGEST_QUEUE_FULL", retry_after_seconds=0.1)
@@ -23,13 +29,22 @@ async def test_an_idempotent_call_is_repeated(passing: Refusal) -> None:
     assert len(script.seen) == 3
 
 
+async def test_events_are_repeated_as_records_are() -> None:
+    stored = workflow_service_pb2.RecordEventsResponse(accepted=1)
+    script = Script(answers={"RecordEvents": [DOWN, stored]})
+    async with scripted_server(script) as address, orca.connect(address) as client:
+        assert (await client.events.record([])).accepted == 1
+    assert len(script.seen) == 2
+
+
 @pytest.mark.parametrize(
     ("method", "call"),
     [
         ("DeleteAgent", lambda client: client.agents.delete("x")),
+        ("DeleteWorkflow", lambda client: client.workflows.delete("x")),
         ("GetHealth", lambda client: client.system.health()),
     ],
-    ids=["delete", "health"],
+    ids=["delete agent", "delete workflow", "health"],
 )
 async def test_a_call_whose_answer_stands_is_made_once(method: str, call: object) -> None:
     script = Script(answers={method: [DOWN]})

@@ -2,11 +2,14 @@
 
 import io
 import json
+import subprocess
+import sys
 from contextlib import redirect_stdout
 
 import pytest
 import typer
 import yaml
+from typer.models import CommandInfo
 
 import orca
 from orca.cli import (
@@ -36,19 +39,22 @@ GROUPS = {
 }
 
 
-def _commands() -> list[tuple[str, object]]:
+def _commands() -> list[tuple[str, str]]:
     top = typer.Typer()
     mount(top)
     mount_adapters(top)
-    found = [(f"orca {each.name}", each.callback) for each in top.registered_commands]
+    found = [(f"orca {each.name}", _help(each)) for each in top.registered_commands]
     for group, app in GROUPS.items():
-        found += [(f"orca {group} {each.name}", each.callback) for each in app.registered_commands]
+        found += [(f"orca {group} {each.name}", _help(each)) for each in app.registered_commands]
     return found
 
 
-@pytest.mark.parametrize(("name", "callback"), _commands(), ids=[name for name, _ in _commands()])
-def test_help_is_whole_sentences_with_an_example(name: str, callback: object) -> None:
-    text = callback.__doc__ or ""
+def _help(command: CommandInfo) -> str:
+    return command.help or command.callback.__doc__ or ""
+
+
+@pytest.mark.parametrize(("name", "text"), _commands(), ids=[name for name, _ in _commands()])
+def test_help_is_whole_sentences_with_an_example(name: str, text: str) -> None:
     assert text.partition("\n")[0].endswith(".")
     assert f"Example: {name}" in text
 
@@ -124,3 +130,12 @@ def test_advice_where_there_is_some(error: orca.OrcaError, words: str) -> None:
     found = advice(error)
     assert words in found
     assert bool(words) == bool(found)
+
+
+def test_orca_does_not_load_a_server_until_a_command_needs_it() -> None:
+    script = (
+        "import sys, orca_server.cli; "
+        "found = {'asyncpg', 'jwt', 'numpy', 'orca_server.settings', 'pydantic'} & {*sys.modules}; "
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

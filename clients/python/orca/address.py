@@ -18,12 +18,13 @@ HTTPS_PORT = 443
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """The largest answer that is read; the server's own limit is half of it."""
 
-_SERVICES = ("orca.v1.AgentService", "orca.v1.TrustService", "orca.v1.SystemService")
 # Deleting is not idempotent, a stream is repeated by its helper, and to GetHealth
 # UNAVAILABLE is an answer.
 _NOT_RETRIED = (
     ("orca.v1.AgentService", "DeleteAgent"),
     ("orca.v1.AgentService", "StreamTelemetry"),
+    ("orca.v1.WorkflowService", "DeleteWorkflow"),
+    ("orca.v1.WorkflowService", "StreamEvents"),
     ("orca.v1.SystemService", "GetHealth"),
 )
 
@@ -89,7 +90,6 @@ def service_config(max_attempts: int = 5) -> str:
     Args:
         max_attempts: Attempts of one call, 2 to 5 (grpc's own limit); 1 means no retries.
     """
-    names = [{"service": service} for service in _SERVICES]
     policy: dict[str, object] = {
         "maxAttempts": max_attempts,
         "initialBackoff": "0.2s",
@@ -99,7 +99,7 @@ def service_config(max_attempts: int = 5) -> str:
     }
     retried: Mapping[str, object] = {"retryPolicy": policy} if max_attempts > 1 else {}
     once = [{"service": service, "method": method} for service, method in _NOT_RETRIED]
-    return json.dumps({"methodConfig": [{"name": names, **retried}, {"name": once}]})
+    return json.dumps({"methodConfig": [{"name": [{}], **retried}, {"name": once}]})
 
 
 def open_channel(

@@ -74,12 +74,20 @@ def _show(session: Session, reports: "Sequence[Report]") -> None:
             each.finding.version or None,
             len(each.finding.tools) if each.finding.tools is not None else None,
             f"{each.finding.latency_ms:.0f} ms" if each.finding.latency_ms is not None else None,
-            f"not reported: {each.problem}" if each.problem else each.finding.message,
+            _told(each),
         )
         for each in reports
     ]
     columns = ("agent", "state", "version", "tools", "latency", "found")
     session.printer.show(document, table(columns, rows, numbers="tools latency"))
+
+
+def _told(report: "Report") -> str:
+    """What is to be said of it, drift first."""
+    if report.problem is not None:
+        return f"not reported: {report.problem}"
+    drift = f"drifted: {', '.join(report.drift)}" if report.drift else ""
+    return "; ".join(filter(None, (drift, report.finding.message)))
 
 
 def _plain(report: "Report") -> dict[str, Any]:
@@ -92,6 +100,7 @@ def _plain(report: "Report") -> dict[str, Any]:
         "protocol": finding.protocol,
         "tools": [tool.name for tool in finding.tools] if finding.tools is not None else None,
         "latency_ms": finding.latency_ms,
+        "drift": list(report.drift),
         "reported": report.problem is None and finding.state != "not-tried",
         "problem": str(report.problem) if report.problem else None,
     }

@@ -85,11 +85,13 @@ class Report:
         name: Of the agent.
         finding: What was found.
         problem: Why that could not be reported; None if it was.
+        drift: What of it is not as it was accepted: `tools`, `version`.
     """
 
     name: str
     finding: Finding
     problem: OrcaError | None = None
+    drift: tuple[str, ...] = ()
 
 
 async def probe_all(client: Client, config: ProbeConfig) -> list[Report]:
@@ -131,10 +133,10 @@ async def _probe_one(client: Client, config: ProbeConfig, wanted: Target | Reach
     observed_at = datetime.now(UTC)
     finding = await look(config, reached)
     try:
-        await report(client, reached.agent, finding, observed_at)
+        drift = await report(client, reached.agent, finding, observed_at)
     except OrcaError as error:
         return Report(reached.name, finding, error)
-    return Report(reached.name, finding)
+    return Report(reached.name, finding, drift=drift)
 
 
 async def _reach(client: Client, target: Target) -> Reached:
@@ -222,24 +224,32 @@ def _without_secrets(finding: Finding, secrets: Mapping[str, str]) -> Finding:
     return replace(finding, message=message)
 
 
-async def report(client: Client, agent: Agent, finding: Finding, observed_at: datetime) -> None:
+async def report(
+    client: Client, agent: Agent, finding: Finding, observed_at: datetime
+) -> tuple[str, ...]:
     """Tells the server what was found; nothing, if nothing was tried.
+
+    Returns:
+        What of the agent has drifted.
 
     Raises:
         OrcaError: If it does not take it.
     """
     if finding.state is State.NOT_TRIED:
-        return
+        return ()
     if not agent.id:
         described = Agent(type=agent.type, name=agent.name)
         agent = await client.agents.update(described, allow_missing=True, reason="probe")
     await client.telemetry.record([record_of(agent.id, finding, observed_at)])
-    if finding.state is State.SPEAKS_MCP and finding.tools is not None:
-        seen = AgentObservation(
-            observed_at=timestamp(observed_at), version=finding.version[:_MAX_VERSION]
-        )
-        seen.tools.tools.extend(tools_of(finding.tools))
-        await client.agents.observe(agent.id, seen, reason="probe")
+    if finding.state is not State.SPEAKS_MCP or finding.tools is None:
+        return ()
+    seen = AgentObservation(
+        observed_at=timestamp(observed_at), version=finding.version[:_MAX_VERSION]
+    )
+    seen.tools.tools.extend(tools_of(finding.tools))
+    seen.tools.SetInParent()  # also if there are none: that was seen
+    response = await client.agents.observe(agent.id, seen, reason="probe")
+    return tuple(each.rule for each in response.drift)
 
 
 def record_of(agent_id: str, finding: Finding, observed_at: datetime) -> TelemetryRecord:

@@ -1,7 +1,8 @@
 """The command `orca`: the server's commands, and the client's mounted beside them.
 
 Each module of this folder that has commands has `mount(app)`; it imports what they need only when
-they run, so that `orca agents list` does not load a server.
+they run, so that `orca agents list` does not load a server. Where only the client's dependencies
+are installed, the server's commands say what is missing.
 """
 
 import importlib
@@ -10,7 +11,15 @@ from typing import Annotated
 
 import typer
 
+DISTRIBUTION = "orca-agentmesh"
 COMMANDS = ("up", "serve", "env", "psql", "db", "doctor", "tokens", "verify")
+
+
+_EXTRAS = {
+    **dict.fromkeys(("db", "doctor", "serve", "tokens"), "server"),
+    **dict.fromkeys(("env", "pg_dump", "psql", "up"), "server,local"),
+}
+"""What must be installed for a command of the server's: `local` is what `orca up` starts."""
 
 
 def _tell_version(wanted: bool) -> None:
@@ -39,11 +48,29 @@ def _build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    modules = [f"orca_server.cli.{name}" for name in COMMANDS]
-    for name in (*modules, "orca.cli", "orca_adapters.cli"):
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).mount(app)
+    if importlib.util.find_spec("asyncpg") is not None:
+        for name in COMMANDS:
+            importlib.import_module(f"orca_server.cli.{name}").mount(app)
+    else:
+        for name, extras in _EXTRAS.items():
+            _mount_missing(app, name, extras)
+    for name in ("orca.cli", "orca_adapters.cli"):
+        importlib.import_module(name).mount(app)
     return app
+
+
+def _mount_missing(app: typer.Typer, name: str, extras: str) -> None:
+    def tell() -> None:
+        """Says what to install."""
+        typer.echo(
+            f"orca: {name} needs the server, and only the client is installed: "
+            f"pip install '{DISTRIBUTION}[{extras}]'",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(name, hidden=True, context_settings=anything)(tell)
 
 
 app = _build()

@@ -51,6 +51,10 @@ async def seed(
         return
     done = await _seed(session.client)
     trust = await session.client.trust.refresh()
+    _show(session, done, trust.trust_score)
+
+
+def _show(session: Session, done: "_Done", trust_score: float) -> None:
     document = {
         "created": done.created,
         "present": done.present,
@@ -66,7 +70,7 @@ async def seed(
                 ("left alone", ", ".join(done.left_alone)),
                 ("records", _told(done.records)),
                 ("events", _told(done.events)),
-                ("trust", f"{trust.trust_score:.4f}"),
+                ("trust", f"{trust_score:.4f}"),
                 ("look at it", f"orca agents list --filter 'labels.{LABEL} = \"true\"'"),
                 ("take it away", "orca db seed --remove"),
             ]

@@ -22,6 +22,7 @@ def serve() -> None:
     """
     settings = load_settings()
 
+    import structlog
     import uvloop
 
     from orca_server import app, observability
@@ -40,7 +41,9 @@ def serve() -> None:
         typer.echo(f"orca: {error}", err=True)
         sys.exit(1)
     except ExceptionGroup as group:  # of a job that died
-        app.log.error("stopped_by_a_fault", faults=[repr(each) for each in group.exceptions])
+        structlog.get_logger(__name__).error(
+            "stopped_by_a_fault", faults=[repr(each) for each in group.exceptions]
+        )
         sys.exit(1)
 
 

@@ -2,16 +2,20 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
-from orca_server import settings
 from orca_server.cli.local_failures import told_plainly
-from orca_server.settings import Settings
+
+if TYPE_CHECKING:
+    from orca_server.settings import Settings
 
 
-def load_settings() -> Settings:
+def load_settings() -> "Settings":
     """The settings; ends the command with 1 when they cannot be used."""
+    from orca_server import settings
+
     try:
         return settings.load()
     except settings.BadSettings as error:
@@ -21,7 +25,7 @@ def load_settings() -> Settings:
         sys.exit(1)
 
 
-def load_settings_or_stack() -> Settings:
+def load_settings_or_stack() -> "Settings":
     """The settings and, where they name no other database, those of the stack of `orca up`.
 
     So `orca tokens create` signs with the key of the server that runs here, though `orca env`

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 from uuid import UUID
 
 import typer
@@ -16,10 +16,12 @@ from orca_server.cli.settings import load_settings_or_stack
 from orca_server.cli.watching import OutputForm, Watch, show
 from orca_server.domain.access import DEFAULT_TENANT, ROLES
 from orca_server.domain.errors import Unavailable
-from orca_server.services.authentication import IssuedToken, issue
-from orca_server.settings import Settings
-from orca_server.store import tokens as store
-from orca_server.store.database import Connection, Database
+
+if TYPE_CHECKING:
+    from orca_server.services.authentication import IssuedToken
+    from orca_server.settings import Settings
+    from orca_server.store.database import Connection
+    from orca_server.store.tokens import Token
 
 LONGEST = timedelta(days=3650)
 COLUMNS = ("id", "subject", "role", "agents", "expires_at", "state")
@@ -101,17 +103,7 @@ def create(
             "bounds the role adapter alone; others act on every agent", param_hint="'--agent'"
         )
     settings = load_settings_or_stack()
-    if not settings.jwt_secrets:
-        _fail("JWT_SECRET is not set: nothing could sign the token")
-    issued = issue(
-        settings.jwt_secrets[-1].get_secret_value(),
-        role=role,
-        lifetime=ttl,
-        now=datetime.now(UTC),
-        subject=subject or role,
-        agents=tuple(each.lower() if _is_uuid(each) else each for each in agent or ()),
-    )
-
+    issued = _signed(settings, role, ttl, subject or role, agent or [])
     _on_database(settings, partial(_remember, issued=issued))
     typer.echo(
         f"id {issued.token_id}, valid until {issued.expires_at:%Y-%m-%d %H:%M} UTC", err=True
@@ -119,7 +111,26 @@ def create(
     typer.echo(issued.token)
 
 
-async def _remember(connection: Connection, *, issued: IssuedToken) -> None:
+def _signed(
+    settings: "Settings", role: str, lifetime: timedelta, subject: str, agents: list[str]
+) -> "IssuedToken":
+    from orca_server.services.authentication import issue
+
+    if not settings.jwt_secrets:
+        _fail("JWT_SECRET is not set: nothing could sign the token")
+    return issue(
+        settings.jwt_secrets[-1].get_secret_value(),
+        role=role,
+        lifetime=lifetime,
+        now=datetime.now(UTC),
+        subject=subject,
+        agents=tuple(each.lower() if _is_uuid(each) else each for each in agents),
+    )
+
+
+async def _remember(connection: "Connection", *, issued: "IssuedToken") -> None:
+    from orca_server.store import tokens as store
+
     await store.insert_token(
         connection,
         DEFAULT_TENANT,
@@ -140,7 +151,9 @@ def list_tokens(output: OutputForm = Output.TABLE, watch: Watch = None) -> None:
     show(partial(_show_tokens, settings), output, watch)
 
 
-def _show_tokens(settings: Settings, printer: Printer) -> bool:
+def _show_tokens(settings: "Settings", printer: Printer) -> bool:
+    from orca_server.store import tokens as store
+
     found = asyncio.run(_connected(settings, lambda c: store.list_tokens(c, DEFAULT_TENANT)))
     rows = [
         (
@@ -166,6 +179,8 @@ def revoke(
 
     Example: orca tokens revoke 01980f3e-7a52-7000-8000-5c1d2b3a4e5f
     """
+    from orca_server.store import tokens as store
+
     found = _on_database(
         load_settings_or_stack(), lambda c: store.revoke_token(c, DEFAULT_TENANT, token_id)
     )
@@ -174,13 +189,17 @@ def revoke(
     typer.echo(f"revoked {found.id} ({found.subject})")
 
 
-def _state(token: store.Token) -> str:
+def _state(token: "Token") -> str:
     if token.revoked_at is not None:
         return "revoked"
     return "expired" if token.expires_at <= datetime.now(UTC) else "valid"
 
 
-async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[_Found]]) -> _Found:
+async def _connected(
+    settings: "Settings", work: Callable[["Connection"], Awaitable[_Found]]
+) -> _Found:
+    from orca_server.store.database import Database
+
     db = Database(settings.database_url.get_secret_value(), size=1, name="orca-tokens")
     try:
         async with db.connection() as connection:
@@ -189,7 +208,7 @@ async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[
         await db.close()
 
 
-def _on_database(settings: Settings, work: Callable[[Connection], Awaitable[_Found]]) -> _Found:
+def _on_database(settings: "Settings", work: Callable[["Connection"], Awaitable[_Found]]) -> _Found:
     try:
         return asyncio.run(_connected(settings, work))
     except Unavailable as error:

@@ -5,13 +5,15 @@ import contextlib
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from orca_server.cli.local_failures import told_plainly
-from orca_server.local.datadir import DataFolder
-from orca_server.local.settings import StackSettings
+
+if TYPE_CHECKING:
+    from orca_server.local.datadir import DataFolder
+    from orca_server.local.settings import StackSettings
 
 
 def mount(app: typer.Typer) -> None:
@@ -28,6 +30,7 @@ def up() -> None:
     Example: orca up
     """
     from orca_server.local import settings as local
+    from orca_server.local.datadir import DataFolder
 
     with told_plainly():
         settings = local.load(for_server=True)
@@ -53,7 +56,7 @@ class _Signals:
         (self.second if self.first.is_set() else self.first).set()
 
 
-async def _run(settings: StackSettings, data: DataFolder) -> bool:
+async def _run(settings: "StackSettings", data: "DataFolder") -> bool:
     """Runs the stack until a signal; whether a second one killed it."""
     from orca_server.local.stack import Stack
 
@@ -88,7 +91,7 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool
     return True
 
 
-def welcome(settings: StackSettings, data: DataFolder) -> str:
+def welcome(settings: "StackSettings", data: "DataFolder") -> str:
     """What a person needs to know once it runs."""
     role = settings.given.get("ORCA_ANONYMOUS_ROLE", "operator")
     access = (

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -15,11 +15,10 @@ from orca.cli.progress import progress
 from orca_server.cli.settings import load_settings_or_stack
 from orca_server.cli.watching import OutputForm, Watch, show
 from orca_server.domain.access import DEFAULT_TENANT
-from orca_server.runtime import verification
-from orca_server.runtime.verification import Verification
-from orca_server.settings import Settings
-from orca_server.store import verify as store
-from orca_server.store.database import Database
+
+if TYPE_CHECKING:
+    from orca_server.runtime.verification import Verification
+    from orca_server.settings import Settings
 
 
 def mount(app: typer.Typer) -> None:
@@ -45,13 +44,17 @@ def verify(
     show(partial(_show, settings, tenant), output, watch)
 
 
-def _show(settings: Settings, tenant: UUID, printer: Printer) -> bool:
+def _show(settings: "Settings", tenant: UUID, printer: Printer) -> bool:
     found = asyncio.run(_verify(settings, tenant, printer))
     printer.show(_document(found), _checks(found), *_differences(found), _verdict(found))
     return not found.differences
 
 
-async def _verify(settings: Settings, tenant: UUID, printer: Printer) -> Verification:
+async def _verify(settings: "Settings", tenant: UUID, printer: Printer) -> "Verification":
+    from orca_server.runtime import verification
+    from orca_server.store import verify as store
+    from orca_server.store.database import Database
+
     db = Database(settings.database_url.get_secret_value(), size=1, name="orca-verify")
     try:
         async with db.connection() as connection:
@@ -68,7 +71,7 @@ async def _verify(settings: Settings, tenant: UUID, printer: Printer) -> Verific
         await db.close()
 
 
-def _document(found: Verification) -> dict[str, Any]:
+def _document(found: "Verification") -> dict[str, Any]:
     document = asdict(found) | {"agrees": not found.differences}
     document["as_of"] = _text(found.as_of)
     document["first"] = [
@@ -82,7 +85,7 @@ def _text(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _checks(found: Verification) -> Table:
+def _checks(found: "Verification") -> Table:
     expired = f"{found.hours_expired} hours without all of their records: evidence expired"
     waiting = f"{found.agents_waiting} agents wait for the next tick"
     fleet = "waits for the next tick" if found.fleet_waiting else ""
@@ -100,7 +103,7 @@ def _checks(found: Verification) -> Table:
     return table(("check", "compared", "differ", "not compared"), rows, numbers="compared differ")
 
 
-def _differences(found: Verification) -> list[Table]:
+def _differences(found: "Verification") -> list[Table]:
     if not found.first:
         return []
     rows = [
@@ -111,7 +114,7 @@ def _differences(found: Verification) -> list[Table]:
     return [table(("where", "hour", "number", "stored", "expected"), rows, title=title)]
 
 
-def _verdict(found: Verification) -> str:
+def _verdict(found: "Verification") -> str:
     if found.as_of is None:
         return "No tick has run yet: there is no score to verify."
     if found.differences:

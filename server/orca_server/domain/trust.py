@@ -214,26 +214,17 @@ def evaluate(
     Source: docs/trust.md, which derives from no standard; the prior is a Beta mean.
     """
     rows = list(hours)
-    with_operations = [row.hour for row in rows if row.facts.operations > 0]
     deadlines = _deadlines(rows, standing)
-    judged_at = as_of if standing.left_at is None else min(as_of, standing.left_at)
     in_fleet = standing.left_at is None or _still_counted(standing, as_of)
     next_deadline = _next_deadline(deadlines, standing, as_of)
-    if not with_operations:
-        return AgentTrust(
-            TrustState.UNMEASURED, *(None,) * 8, Facts(), Facts(), in_fleet, next_deadline
-        )
-    window_end = max(with_operations) + HOUR
-    window = _sum_between(rows, window_end - WINDOW, window_end)
-    recent = _sum_between(rows, window_end - RECENT, window_end)
-    state = _state(deadlines, judged_at)
-    success = success_ppb(window.operations, window.errors, baseline_ppb)
-    if recent.operations >= RECENT_MINIMUM_OPERATIONS:
-        success = min(success, success_ppb(recent.operations, recent.errors, baseline_ppb))
-    adherence = adherence_ppb(window)
-    level = level_ppb(success, adherence)
+    window_end = _window_end(rows)
+    if window_end is None:
+        return _unmeasured(in_fleet, next_deadline)
+    state = _state(deadlines, min(as_of, standing.left_at or as_of))
     cap = SILENT_CAP_PPB if state is TrustState.SILENT else PPB
-    counted = min(level, cap)
+    window, recent = _windows(rows, window_end)
+    success, adherence = _success(window, recent, baseline_ppb), adherence_ppb(window)
+    level = level_ppb(success, adherence)
     return AgentTrust(
         state=state,
         success_ppb=success,
@@ -241,14 +232,40 @@ def evaluate(
         level_ppb=level,
         counted_success_ppb=min(success, cap),
         counted_adherence_ppb=min(adherence, cap),
-        counted_level_ppb=counted,
-        health_ppb=health_ppb(counted, window, standing.latency_limit_us),
+        counted_level_ppb=min(level, cap),
+        health_ppb=health_ppb(min(level, cap), window, standing.latency_limit_us),
         window_end=window_end,
         window=window,
         recent=recent,
         in_fleet=in_fleet,
         next_deadline_at=next_deadline,
     )
+
+
+def _window_end(rows: list[AgentHour]) -> datetime | None:
+    """The end of the last hour with operations; None: there is none."""
+    with_operations = [row.hour for row in rows if row.facts.operations > 0]
+    return max(with_operations) + HOUR if with_operations else None
+
+
+def _unmeasured(in_fleet: bool, next_deadline: datetime | None) -> AgentTrust:
+    nothing = Facts()
+    return AgentTrust(
+        TrustState.UNMEASURED, *(None,) * 8, nothing, nothing, in_fleet, next_deadline
+    )
+
+
+def _windows(rows: list[AgentHour], end: datetime) -> tuple[Facts, Facts]:
+    """The sums of the window that ends then, and of its last hours."""
+    return _sum_between(rows, end - WINDOW, end), _sum_between(rows, end - RECENT, end)
+
+
+def _success(window: Facts, recent: Facts, baseline_ppb: int) -> int:
+    """Of the window, or of its last hours where they are worse and say enough."""
+    success = success_ppb(window.operations, window.errors, baseline_ppb)
+    if recent.operations < RECENT_MINIMUM_OPERATIONS:
+        return success
+    return min(success, success_ppb(recent.operations, recent.errors, baseline_ppb))
 
 
 @dataclass(frozen=True, slots=True)

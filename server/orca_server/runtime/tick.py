@@ -64,6 +64,23 @@ class TickState:
     repairs: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What a tick computed, before the fleet's score.
+
+    Attributes:
+        as_of: For which instant.
+        agents: How many agents.
+        workflows: How many workflows.
+        changed: Whether the fleet's score must follow.
+    """
+
+    as_of: datetime
+    agents: int
+    workflows: int
+    changed: bool
+
+
 class Tick:
     """Computes trust, every second or on demand."""
 
@@ -156,33 +173,37 @@ class Tick:
                 log.warning("computing everything anew", settings_changed=not anew)
                 await store.mark_all(tx)
                 await runs.mark_all(tx)
-            dirty = await store.merge_inbox(tx)
-            workflows = await runs.merge_inbox(tx)
-            # Only now: what the inbox told had happened by then, also who left in that moment.
-            as_of = as_of or await store.read_clock(tx)
-            await store.enrol_reporting(tx, dirty)
-            computed = await store.compute_agents(tx, dirty, as_of, self._settings.baseline_ppb)
-            moved = await runs.compute_workflows(
-                tx, workflows, as_of, self._settings.freshness_slo_seconds
-            )
-            await violations.merge(tx, dirty, as_of, self._clean_seconds)
-            drifted = await drift.merge(tx)
+            done = await self._compute(tx, as_of)
             elapsed = time.monotonic() - started
             self._pace(elapsed)
-            # A deleted agent is dirty and computed by nobody; the fleet's sums change all the same.
-            unrecorded = any(_unrecorded(head, as_of) for head in heads.values())
-            changed = computed or dirty or moved or drifted
-            if changed or unrecorded or DEFAULT_TENANT not in heads:
-                rows = await self._score(tx, heads, as_of)
-                await store.write(tx, rows, as_of, self.state.interval_seconds, elapsed)
+            unrecorded = any(_unrecorded(head, done.as_of) for head in heads.values())
+            if done.changed or unrecorded or DEFAULT_TENANT not in heads:
+                rows = await self._score(tx, heads, done.as_of)
+                await store.write(tx, rows, done.as_of, self.state.interval_seconds, elapsed)
             else:
-                await store.touch(tx, as_of, self.state.interval_seconds, elapsed)
+                await store.touch(tx, done.as_of, self.state.interval_seconds, elapsed)
         self._pace(time.monotonic() - started)
         self.state.last_error = ""
         DURATION.observe(self.state.duration_seconds)
-        COMPUTED.inc(computed)
-        COMPUTED_WORKFLOWS.inc(moved)
-        return as_of
+        COMPUTED.inc(done.agents)
+        COMPUTED_WORKFLOWS.inc(done.workflows)
+        return done.as_of
+
+    async def _compute(self, tx: Connection, as_of: datetime | None) -> "_Computed":
+        """Takes the inboxes, and computes what they and deadlines that passed ask for."""
+        dirty = await store.merge_inbox(tx)
+        told = await runs.merge_inbox(tx)
+        # Only now: what the inboxes told had happened by then, also who left in that moment.
+        as_of = as_of or await store.read_clock(tx)
+        await store.enrol_reporting(tx, dirty)
+        agents = await store.compute_agents(tx, dirty, as_of, self._settings.baseline_ppb)
+        slo = self._settings.freshness_slo_seconds
+        workflows = await runs.compute_workflows(tx, told, as_of, slo)
+        await violations.merge(tx, dirty, as_of, self._clean_seconds)
+        drifted = await drift.merge(tx)
+        # A deleted agent is dirty and computed by nobody; the fleet's sums change all the same.
+        changed = bool(agents or dirty or workflows or drifted)
+        return _Computed(as_of, agents, workflows, changed)
 
     def _pace(self, duration: float) -> None:
         self.state.duration_seconds = duration

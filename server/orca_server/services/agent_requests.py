@@ -1,7 +1,6 @@
 """What requests about agents ask for: decoded and checked, before anything is read."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from orca.v1 import agent_service_pb2 as service_pb
@@ -15,46 +14,19 @@ from orca_server.domain.update_masks import Change
 from orca_server.services.convert_agents import content_of
 from orca_server.services.requests import author_of, note_id, note_request_id
 from orca_server.services.update_requests import (
+    New,
+    Update,
     changes_of,
     check_identity_stays,
     check_rights,
 )
-from orca_server.store.audit import Author
 
 MAX_IDS = 1000
 WRITE_SCOPE = "agents.write"
 
 
-@dataclass(frozen=True, slots=True)
-class NewAgent:
-    """What CreateAgent asks for."""
-
-    type: str
-    name: str
-    content: Content
-    request_id: UUID | None
-    author: Author
-
-
-@dataclass(frozen=True, slots=True)
-class AgentUpdate:
-    """What UpdateAgent asks for: the agent by id, or by type and name.
-
-    Attributes:
-        given: All that the request says, of which `changes` count for an agent that exists.
-        identity: Fields that the mask names and that nobody can change.
-    """
-
-    id: UUID | None
-    type: str
-    name: str
-    given: Content
-    changes: Sequence[Change]
-    identity: Sequence[str]
-    etag: str
-    allow_missing: bool
-    caller: Caller
-    author: Author
+NewAgent = New[Content]
+AgentUpdate = Update[Content]
 
 
 def read_ids(ids: Sequence[str]) -> list[UUID]:
@@ -87,7 +59,7 @@ def read_new(request: service_pb.CreateAgentRequest, caller: Caller) -> NewAgent
     check_reason(violations, request.reason)
     violations.refuse()
     author = author_of(caller, request.reason)
-    return NewAgent(agent.type, agent.name, content, request_id, author)
+    return New(agent.type, agent.name, content, request_id, author)
 
 
 def read_update(request: service_pb.UpdateAgentRequest, caller: Caller) -> AgentUpdate:
@@ -108,9 +80,9 @@ def read_update(request: service_pb.UpdateAgentRequest, caller: Caller) -> Agent
     check_content(violations, "agent.", update_masks.apply(UPDATABLE, Content(), given, changes))
     check_reason(violations, request.reason)
     violations.refuse()
-    return AgentUpdate(
+    return Update(
         id=agent_id,
-        type=agent.type,
+        family=agent.type,
         name=agent.name,
         given=given,
         changes=changes,
@@ -149,7 +121,7 @@ def changed_content(update: AgentUpdate, agent: Agent) -> Content:
         update.identity,
         (
             ("id", update.id or "", agent.id),
-            ("type", update.type, agent.type),
+            ("type", update.family, agent.type),
             ("name", update.name, agent.name),
         ),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -14,7 +14,6 @@ from orca_server.domain import agents, drift
 from orca_server.domain.agents import Agent, AgentState, Source
 from orca_server.domain.errors import (
     AlreadyExists,
-    Conflict,
     FieldViolation,
     NotAllowedNow,
     invalid_fields,
@@ -29,6 +28,7 @@ from orca_server.services.convert_agents import agent_to_proto
 from orca_server.services.observations import observe
 from orca_server.services.pages import fitting, read_page
 from orca_server.services.requests import author_of, read_id
+from orca_server.services.update_requests import StateRequest, check_no_etag, request_id_reused
 from orca_server.store import agents as store
 from orca_server.store.agents import Taken
 from orca_server.store.database import Connection, Database
@@ -37,14 +37,6 @@ from orca_server.store.trust import read_clock
 
 Context = ServicerContext[Any, Any]
 Transition = Callable[[Agent, datetime], Agent]
-
-
-class StateRequest(Protocol):
-    """What the requests that change an agent's state have in common."""
-
-    id: str
-    etag: str
-    reason: str
 
 
 class AgentServicer:
@@ -169,19 +161,16 @@ async def _created_before(tx: Connection, new: NewAgent) -> UUID | None:
     found = await store.find_created(tx, new.author.tenant_id, new.request_id)
     if found is None:
         return None
-    if (found.type, found.name) != (new.type, new.name):
-        raise AlreadyExists(
-            "REQUEST_ID_REUSED",
-            f"request_id was used to create agent '{found.type}/{found.name}'; take a new one.",
-            {"agent_id": str(found.id), "type": found.type, "name": found.name},
-        )
+    if (found.type, found.name) != (new.family, new.name):
+        about = {"agent_id": str(found.id), "type": found.type, "name": found.name}
+        raise request_id_reused("agent", found.type, found.name, about)
     return found.id
 
 
 async def _create(tx: Connection, new: NewAgent) -> UUID:
     agent = Agent(
         id=new_id(),
-        type=new.type,
+        type=new.family,
         name=new.name,
         state=AgentState.ACTIVE,
         source=Source.API,
@@ -191,7 +180,7 @@ async def _create(tx: Connection, new: NewAgent) -> UUID:
         return agent.id
     if (found := await _created_before(tx, new)) is not None:  # by the same request, just now
         return found
-    holder = await store.find_named(tx, new.author.tenant_id, new.type, new.name)
+    holder = await store.find_named(tx, new.author.tenant_id, new.family, new.name)
     if holder is None:
         raise store.inventory_changed(1)
     raise _taken(holder)
@@ -232,9 +221,9 @@ async def _locked(tx: Connection, update: AgentUpdate) -> Agent | None:
     tenant_id = update.author.tenant_id
     if update.id is not None:
         return (await store.lock_agent(tx, tenant_id, update.id))[0]
-    found = await store.lock_named_agents(tx, tenant_id, update.type, [update.name])
+    found = await store.lock_named_agents(tx, tenant_id, update.family, [update.name])
     if not found and not update.allow_missing:
-        raise store.agent_missing(f"{update.type}/{update.name}")
+        raise store.agent_missing(update.who)
     return found[0] if found else None
 
 
@@ -242,20 +231,14 @@ def _missing(update: AgentUpdate) -> Agent:
     """The agent that an update creates."""
     agent = Agent(
         id=new_id(),
-        type=update.type,
+        type=update.family,
         name=update.name,
         state=AgentState.ACTIVE,
         source=Source.API,
         content=agent_requests.new_content(update),
     )
     agent_requests.check_binding(update.caller, agent.id, agent.type, agent.name)
-    if update.etag:  # there was another one
-        who = f"{update.type}/{update.name}"
-        raise Conflict(
-            "ETAG_MISMATCH",
-            f"There is no agent '{who}', though an etag was given; leave it off to create one.",
-            {"agent": who},
-        )
+    check_no_etag("agent", update)
     return agent
 
 

@@ -1,4 +1,4 @@
-"""What servicers are made of: built once in app.py, handed to each of them."""
+"""What servicers are made of: built once in orca_server.app, handed to each of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

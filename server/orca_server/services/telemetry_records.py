@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter, methodcaller
+from typing import NoReturn
 from uuid import UUID
 
 from asyncpg import Record
@@ -29,8 +30,12 @@ from orca_server.services.telemetry_columns import LEAST_RECORDS, read_block
 
 _ROW_BYTES = 400
 _COUNTS = ("operations", "errors", "violations")
-_OPTIONAL_COUNTS = ("attempts", "blocked_violations", "input_tokens", "output_tokens")
+_OTHER_COUNTS = ("blocked_violations", "input_tokens", "output_tokens")
+_OPTIONAL_COUNTS = ("attempts", *_OTHER_COUNTS)
 _MEASURES = (*_OPTIONAL_COUNTS, "latency_ms", "latency_max_ms", "cost_usd")
+_Measures = tuple[
+    int | None, int | None, int | None, int | None, int | None, int | None, int | None, str | None
+]
 
 
 def names_in(records: Sequence[pb.TelemetryRecord]) -> set[tuple[str, str]]:
@@ -126,11 +131,7 @@ def _to_row(
     return (agent_id, key, *values, rule)
 
 
-def _measures(
-    record: pb.TelemetryRecord, operations: int
-) -> tuple[
-    int | None, int | None, int | None, int | None, int | None, int | None, int | None, str | None
-]:
+def _measures(record: pb.TelemetryRecord, operations: int) -> _Measures:
     """The columns from attempts to attributes."""
     has = record.HasField  # not asked where a value other than 0 says it
     attempts = record.attempts or (0 if has("attempts") else None)
@@ -144,18 +145,12 @@ def _measures(
         0 <= (blocked or 0) <= MAX_COUNT
         and 0 <= (tokens_in or 0) <= MAX_COUNT
         and 0 <= (tokens_out or 0) <= MAX_COUNT
+        and (attempts is None or operations <= attempts <= MAX_COUNT)
+        and 0 <= (latency or 0) <= domain.MAX_LATENCY_MS
+        and (largest is None or (latency or 0) <= largest <= domain.MAX_LATENCY_MS)
+        and 0 <= (cost or 0) <= domain.MAX_COST_USD
     ):
-        _check_counts(record)
-    if attempts is not None and not operations <= attempts <= MAX_COUNT:
-        raise WrongField("attempts", "OUT_OF_RANGE", "must lie within operations and 10^9")
-    if latency is not None and not 0 <= latency <= domain.MAX_LATENCY_MS:
-        raise WrongField("latency_ms", "OUT_OF_RANGE", "must lie within 0 and 86,400,000")
-    if largest is not None and not (latency or 0) <= largest <= domain.MAX_LATENCY_MS:
-        raise WrongField(
-            "latency_max_ms", "OUT_OF_RANGE", "must lie within latency_ms and 86,400,000"
-        )
-    if cost is not None and not 0 <= cost <= domain.MAX_COST_USD:
-        raise WrongField("cost_usd", "OUT_OF_RANGE", "must lie within 0 and 10^6")
+        _refuse_measures(record, attempts, latency, largest)
     return (
         attempts,
         blocked,
@@ -166,6 +161,26 @@ def _measures(
         tokens_out,
         read_attributes(record.attributes) if has("attributes") else None,
     )
+
+
+def _refuse_measures(
+    record: pb.TelemetryRecord,
+    attempts: int | None,
+    latency: float | None,
+    largest: float | None,
+) -> NoReturn:
+    """Names the first of the measures that lies outside its bounds."""
+    if any(not 0 <= getattr(record, name) <= MAX_COUNT for name in _OTHER_COUNTS):
+        _check_counts(record)
+    if attempts is not None and not record.operations <= attempts <= MAX_COUNT:
+        raise WrongField("attempts", "OUT_OF_RANGE", "must lie within operations and 10^9")
+    if latency is not None and not 0 <= latency <= domain.MAX_LATENCY_MS:
+        raise WrongField("latency_ms", "OUT_OF_RANGE", "must lie within 0 and 86,400,000")
+    if largest is not None and not (latency or 0) <= largest <= domain.MAX_LATENCY_MS:
+        raise WrongField(
+            "latency_max_ms", "OUT_OF_RANGE", "must lie within latency_ms and 86,400,000"
+        )
+    raise WrongField("cost_usd", "OUT_OF_RANGE", "must lie within 0 and 10^6")
 
 
 def _agent(record: pb.TelemetryRecord, named: Named, allowed: frozenset[UUID] | None) -> UUID:

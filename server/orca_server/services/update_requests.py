@@ -1,14 +1,98 @@
-"""What requests to update a resource have in common: masks, rights, and what stays as it is."""
+"""What requests that create or update a resource have in common, and what each of them asks for.
+
+Agents and workflows have an id, and a name within a family: the type of an agent, the provider of a
+workflow.
+"""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from orca_server.domain import update_masks
 from orca_server.domain.access import Caller
-from orca_server.domain.errors import FieldViolation, PermissionDenied
+from orca_server.domain.errors import (
+    AlreadyExists,
+    Conflict,
+    FieldViolation,
+    PermissionDenied,
+)
 from orca_server.domain.update_masks import Change, Updatable
+from orca_server.store.audit import Author
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True, slots=True)
+class New(Generic[Content]):
+    """What a request to create a resource asks for."""
+
+    family: str
+    name: str
+    content: Content
+    request_id: UUID | None
+    author: Author
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Generic[Content]):
+    """What a request to update a resource asks for: by id, or by family and name.
+
+    Attributes:
+        given: All that the request says, of which `changes` count for a resource that exists.
+        identity: Fields that the mask names and that nobody can change.
+    """
+
+    id: UUID | None
+    family: str
+    name: str
+    given: Content
+    changes: Sequence[Change]
+    identity: Sequence[str]
+    etag: str
+    allow_missing: bool
+    caller: Caller
+    author: Author
+
+    @property
+    def who(self) -> str:
+        """Family and name together."""
+        return f"{self.family}/{self.name}"
+
+
+class StateRequest(Protocol):
+    """What the requests that change a resource's state have in common."""
+
+    id: str
+    etag: str
+    reason: str
+
+
+def request_id_reused(noun: str, family: str, name: str, about: dict[str, str]) -> AlreadyExists:
+    """The error for a request id that created another resource, which `about` names."""
+    return AlreadyExists(
+        "REQUEST_ID_REUSED",
+        f"request_id was used to create {noun} '{family}/{name}'; take a new one.",
+        about,
+    )
+
+
+def check_no_etag(noun: str, update: Update[Content]) -> None:
+    """Refuses an etag for a resource that is not there: there was another one.
+
+    Raises:
+        Conflict: `ETAG_MISMATCH`.
+    """
+    if update.etag:
+        raise Conflict(
+            "ETAG_MISMATCH",
+            f"There is no {noun} '{update.who}', though an etag was given;"
+            " leave it off to create one.",
+            {noun: update.who},
+        )
 
 
 def output_only(resource: Message, fields: Updatable) -> frozenset[str]:

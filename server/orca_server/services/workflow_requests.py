@@ -1,8 +1,6 @@
 """What requests about workflows ask for: decoded and checked, before anything is read."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from uuid import UUID
+from collections.abc import Iterable
 
 from orca.v1 import workflow_service_pb2 as service_pb
 from orca_server.domain import update_masks, workflows
@@ -14,45 +12,18 @@ from orca_server.domain.workflows import REPORTED_FIELDS, UPDATABLE, Content, Wo
 from orca_server.services.convert_workflows import content_of
 from orca_server.services.requests import author_of, check_unbound, note_id, note_request_id
 from orca_server.services.update_requests import (
+    New,
+    Update,
     changes_of,
     check_identity_stays,
     check_rights,
 )
-from orca_server.store.audit import Author
 
 WRITE_SCOPE = "workflows.write"
 
 
-@dataclass(frozen=True, slots=True)
-class NewWorkflow:
-    """What CreateWorkflow asks for."""
-
-    provider: str
-    name: str
-    content: Content
-    request_id: UUID | None
-    author: Author
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowUpdate:
-    """What UpdateWorkflow asks for: the workflow by id, or by provider and name.
-
-    Attributes:
-        given: All that the request says, of which `changes` count for a workflow that exists.
-        identity: Fields that the mask names and that nobody can change.
-    """
-
-    id: UUID | None
-    provider: str
-    name: str
-    given: Content
-    changes: Sequence[Change]
-    identity: Sequence[str]
-    etag: str
-    allow_missing: bool
-    caller: Caller
-    author: Author
+NewWorkflow = New[Content]
+WorkflowUpdate = Update[Content]
 
 
 def read_new(request: service_pb.CreateWorkflowRequest, caller: Caller) -> NewWorkflow:
@@ -73,7 +44,7 @@ def read_new(request: service_pb.CreateWorkflowRequest, caller: Caller) -> NewWo
     violations.refuse()
     _check_rights(caller, update_masks.said(UPDATABLE, content, Content()))
     author = author_of(caller, request.reason)
-    return NewWorkflow(workflow.provider, workflow.name, content, request_id, author)
+    return New(workflow.provider, workflow.name, content, request_id, author)
 
 
 def read_update(request: service_pb.UpdateWorkflowRequest, caller: Caller) -> WorkflowUpdate:
@@ -96,9 +67,9 @@ def read_update(request: service_pb.UpdateWorkflowRequest, caller: Caller) -> Wo
     check_content(violations, "workflow.", update_masks.apply(UPDATABLE, Content(), given, whole))
     check_reason(violations, request.reason)
     violations.refuse()
-    return WorkflowUpdate(
+    return Update(
         id=workflow_id,
-        provider=workflow.provider,
+        family=workflow.provider,
         name=workflow.name,
         given=given,
         changes=changes,
@@ -133,7 +104,7 @@ def changed_content(update: WorkflowUpdate, workflow: Workflow) -> Content:
         update.identity,
         (
             ("id", update.id or "", workflow.id),
-            ("provider", update.provider, workflow.provider),
+            ("provider", update.family, workflow.provider),
             ("name", update.name, workflow.name),
         ),
     )

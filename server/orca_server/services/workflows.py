@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -12,7 +12,7 @@ from grpc.aio import ServicerContext
 from orca.v1 import workflow_pb2 as pb
 from orca.v1 import workflow_service_pb2 as service_pb
 from orca_server.domain import workflows
-from orca_server.domain.errors import AlreadyExists, Conflict, NotAllowedNow
+from orca_server.domain.errors import AlreadyExists, NotAllowedNow
 from orca_server.domain.etags import check_etag
 from orca_server.domain.workflows import Workflow, WorkflowState
 from orca_server.runtime.new_ids import new_id
@@ -21,6 +21,7 @@ from orca_server.services.authentication import current_caller
 from orca_server.services.convert_workflows import workflow_to_proto
 from orca_server.services.pages import read_page
 from orca_server.services.requests import author_of, read_id
+from orca_server.services.update_requests import StateRequest, check_no_etag, request_id_reused
 from orca_server.services.workflow_requests import NewWorkflow, WorkflowUpdate
 from orca_server.store import workflows as store
 from orca_server.store.database import Connection, Database
@@ -28,14 +29,6 @@ from orca_server.store.listings import WORKFLOWS
 
 Context = ServicerContext[Any, Any]
 Transition = Callable[[Workflow, datetime], Workflow]
-
-
-class StateRequest(Protocol):
-    """What the requests that change a workflow's state have in common."""
-
-    id: str
-    etag: str
-    reason: str
 
 
 class WorkflowServicer:
@@ -148,23 +141,19 @@ async def _created_before(tx: Connection, new: NewWorkflow) -> UUID | None:
     found = await store.find_created(tx, new.author.tenant_id, new.request_id)
     if found is None:
         return None
-    if (found.provider, found.name) != (new.provider, new.name):
-        who = f"{found.provider}/{found.name}"
-        raise AlreadyExists(
-            "REQUEST_ID_REUSED",
-            f"request_id was used to create workflow '{who}'; take a new one.",
-            {"workflow_id": str(found.id), "provider": found.provider, "name": found.name},
-        )
+    if (found.provider, found.name) != (new.family, new.name):
+        about = {"workflow_id": str(found.id), "provider": found.provider, "name": found.name}
+        raise request_id_reused("workflow", found.provider, found.name, about)
     return found.id
 
 
 async def _create(tx: Connection, new: NewWorkflow) -> UUID:
-    workflow = Workflow(new_id(), new.provider, new.name, content=new.content)
+    workflow = Workflow(new_id(), new.family, new.name, content=new.content)
     if await store.add_workflow(tx, new.author, workflow, new.request_id):
         return workflow.id
     if (found := await _created_before(tx, new)) is not None:  # by the same request, just now
         return found
-    holder = await store.find_named(tx, new.author.tenant_id, new.provider, new.name)
+    holder = await store.find_named(tx, new.author.tenant_id, new.family, new.name)
     if holder is None:
         raise store.inventory_changed()
     if holder.state is WorkflowState.RETIRED:
@@ -209,23 +198,17 @@ async def _locked(tx: Connection, update: WorkflowUpdate) -> Workflow | None:
     tenant_id = update.author.tenant_id
     if update.id is not None:
         return (await store.lock_workflow(tx, tenant_id, update.id))[0]
-    found = await store.lock_named_workflow(tx, tenant_id, update.provider, update.name)
+    found = await store.lock_named_workflow(tx, tenant_id, update.family, update.name)
     if found is None and not update.allow_missing:
-        raise store.workflow_missing(f"{update.provider}/{update.name}")
+        raise store.workflow_missing(update.who)
     return found
 
 
 def _missing(update: WorkflowUpdate) -> Workflow:
     """The workflow that an update creates."""
     content = workflow_requests.new_content(update)
-    if update.etag:  # there was another one
-        who = f"{update.provider}/{update.name}"
-        raise Conflict(
-            "ETAG_MISMATCH",
-            f"There is no workflow '{who}', though an etag was given; leave it off to create one.",
-            {"workflow": who},
-        )
-    return Workflow(new_id(), update.provider, update.name, content=content)
+    check_no_etag("workflow", update)
+    return Workflow(new_id(), update.family, update.name, content=content)
 
 
 def _check_etag(workflow: Workflow, given: str) -> None:

@@ -9,11 +9,12 @@ from orca.cli.agents import agents_app
 from orca.cli.events import events_app
 from orca.cli.findings import drift_app, violations_app
 from orca.cli.registry import registry_app
-from orca.cli.reports import reports_app
+from orca.cli.reports import healing, reports_app
 from orca.cli.runs import runs_app
 from orca.cli.search import search
 from orca.cli.status import status
 from orca.cli.telemetry import telemetry_app
+from orca.cli.telemetry_list import list_telemetry
 from orca.cli.top import top
 from orca.cli.trust import trust_app
 from orca.cli.workflows import workflows_app
@@ -32,9 +33,13 @@ __all__ = [
     "workflows_app",
 ]
 
+telemetry_app.command("list")(list_telemetry)
+
 
 def mount(app: typer.Typer) -> None:
     """Adds the client's commands to the app."""
+    help_there = (healing.__doc__ or "").replace("orca reports healing", "orca healing")
+    app.command("healing", help=help_there)(healing)
     app.command("search")(search)
     app.command("status")(status)
     app.command("top")(top)

@@ -70,17 +70,10 @@ async def send(
     """
     if not stdin and not (workflow and run):
         raise typer.BadParameter("Name workflow and run: --workflow PROVIDER/NAME --run ID.")
-    event = WorkflowEvent(
-        id=id,
-        run_id=run,
-        attempt=attempt,
-        kind=kind,
-        occurred_at=timestamp(read_instant("--occurred-at", occurred_at)),
-        trigger=trigger,
-        url=url,
-        error=RunError(type=error_type, message=error) if error_type or error else None,
-        duration_ms=duration_ms,
-    )
+    at = timestamp(read_instant("--occurred-at", occurred_at))
+    failure = RunError(type=error_type, message=error) if error_type or error else None
+    event = WorkflowEvent(id=id, run_id=run, attempt=attempt, kind=kind, trigger=trigger, url=url)
+    event.MergeFrom(WorkflowEvent(occurred_at=at, error=failure, duration_ms=duration_ms))
     request = RecordEventsRequest(events=[event])
     if stdin:
         request = read_json(sys.stdin.read(), "events", RecordEventsRequest())

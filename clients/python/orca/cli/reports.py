@@ -1,9 +1,10 @@
 """`orca reports`: the state of the fleet, as a document too, and what to do about it."""
 
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -105,11 +106,8 @@ def _figures(found: ExecutiveSummary) -> Sheet:
                 f"{number(fleet.idle)} idle, {number(fleet.silent.total)} silent, "
                 f"{number(fleet.unmeasured.total)} unmeasured",
             ),
-            ("silent", ", ".join(f"{each.type}/{each.name}" for each in fleet.silent.agents)),
-            (
-                "unmeasured",
-                ", ".join(f"{each.type}/{each.name}" for each in fleet.unmeasured.agents),
-            ),
+            ("silent", _listed(fleet.silent.agents)),
+            ("unmeasured", _listed(fleet.unmeasured.agents)),
             (
                 "workflows",
                 f"{number(flows.fresh)} fresh, {number(flows.stale)} stale, "
@@ -132,6 +130,11 @@ def _drift(found: ExecutiveSummary) -> str:
     if rate is None:
         return "not measured yet"
     return f"{rate}: {number(drift.drifted)} of {number(drift.baselines)} agents"
+
+
+def _listed(agents: Iterable[Any]) -> str:
+    """Agents as type/name."""
+    return ", ".join(f"{each.type}/{each.name}" for each in agents)
 
 
 def _moved(found: ExecutiveSummary) -> Sheet:

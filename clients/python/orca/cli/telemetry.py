@@ -24,7 +24,9 @@ from orca.v1.agent_service_pb2 import RecordTelemetryRequest
 from orca.v1.telemetry_pb2 import TelemetryRecord
 
 telemetry_app = typer.Typer(
-    no_args_is_help=True, help="What agents did: send it, import it.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="What agents did: send it, import it, list it.",
+    rich_markup_mode=None,
 )
 
 _STALL_SECONDS = 60.0
@@ -62,7 +64,7 @@ _Reporter = Annotated[str, typer.Option("--agent", metavar="AGENT", help="NAME, 
 _Operations = Annotated[int, typer.Option("--operations", min=0, help="That ended.")]
 _Errors = Annotated[int, typer.Option("--errors", min=0, help="That failed.")]
 _Violations = Annotated[int, typer.Option("--violations", min=0, help="Of policy.")]
-_Rule = Annotated[str, typer.Option("--rule", help="The rule that --violations broke.")]
+_Rule = Annotated[str, typer.Option("--rule", help="Policy rule that the violations broke.")]
 _Latency = Annotated[float | None, typer.Option("--latency-ms", min=0, help="Mean, milliseconds.")]
 _Cost = Annotated[float | None, typer.Option("--cost-usd", min=0, help="Of all together.")]
 _ObservedAt = Annotated[
@@ -111,9 +113,7 @@ async def import_(
     decision = backfill.decide(resume, file, (found.id, name), extent, end, restart)
     _announce(session, decision, resume)
     series = Series(file, plan, decision, batch_size)
-    with progress(session.printer, file.name, extent.rows) as advance:
-        stall_seconds = session.timeout or _STALL_SECONDS
-        outcome = await backfill.send(session.client, series, resume, stall_seconds, advance)
+    outcome = await _send_series(session, series, resume, extent.rows)
     _conclude(session, outcome, decision, resume)
 
 
@@ -168,6 +168,12 @@ async def _name_agent(session: Session, records: Iterable[TelemetryRecord], agen
     for record in records:
         if not record.agent_id and not record.HasField("agent"):
             record.agent_id = agent_id
+
+
+async def _send_series(session: Session, series: Series, resume: ResumeFile, rows: int) -> Outcome:
+    stall_seconds = session.timeout or _STALL_SECONDS
+    with progress(session.printer, series.source.name, rows) as advance:
+        return await backfill.send(session.client, series, resume, stall_seconds, advance)
 
 
 def _end(end_at: str | None, no_shift: bool) -> End:

@@ -1,63 +1,24 @@
-"""The composition root: builds every part, runs them, and drains them in order."""
+"""A server that runs: it listens, serves, looks at its health, and drains in order."""
 
 import asyncio
 import os
-import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
 import grpc
 import structlog
-from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import get_tracer
 
 import orca_server
-from orca.v1 import (
-    agent_service_pb2,
-    report_service_pb2,
-    system_service_pb2,
-    trust_service_pb2,
-    workflow_service_pb2,
-)
 from orca_server import observability
-from orca_server.domain.fleet_trust import TrustSettings
-from orca_server.runtime.agent_reads import AgentReads
-from orca_server.runtime.changes import Changes
-from orca_server.runtime.event_writer import EventWriter
-from orca_server.runtime.ingest import Ingest
-from orca_server.runtime.names import Names
-from orca_server.runtime.preparation import Preparation
-from orca_server.runtime.readiness import Check, DatabaseProbe, Readiness
-from orca_server.runtime.registry_sync import RegistrySync
-from orca_server.runtime.revocations import Revocations
-from orca_server.runtime.search_index import SearchIndex
-from orca_server.runtime.telemetry_writer import TelemetryWriter
-from orca_server.runtime.tick import Tick
-from orca_server.runtime.upkeep import Upkeep
-from orca_server.services.agents import AgentServicer
+from orca_server.app.parts import Job, jobs, services
 from orca_server.services.authentication import Authenticator
 from orca_server.services.context import ServerContext
-from orca_server.services.docs_site import DocsServicer
-from orca_server.services.events import EventsServicer
-from orca_server.services.findings import FindingServicer
 from orca_server.services.interceptors import guarded_handlers
-from orca_server.services.observations import ObservationServicer
-from orca_server.services.registry import RegistryServicer
-from orca_server.services.reports import ReportServicer
-from orca_server.services.runs import RunsServicer
-from orca_server.services.search import SearchServicer
-from orca_server.services.system import SystemServicer
-from orca_server.services.telemetry import TelemetryServicer
-from orca_server.services.trust import TrustServicer
-from orca_server.services.workflows import WorkflowServicer
-from orca_server.settings import Settings, split_address
-from orca_server.store.database import Database
-from orca_server.store.events import resolve_workflows
-from orca_server.store.telemetry import resolve_agents
+from orca_server.settings import split_address
 
 LARGEST_MESSAGE = 16 * 2**20 + 64 * 2**10
 """What the gateway reads of a body, and room for what it adds from path, query and headers."""
@@ -65,8 +26,6 @@ HEALTH_SECONDS = 1.0
 """How often the health of the named services is looked at."""
 CANCEL_SECONDS = 0.5
 """Pause before a job that did not end is told once more."""
-STUCK_SECONDS = 30.0
-"""A record without an answer for so long means that the queue does not move."""
 
 GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
@@ -81,130 +40,6 @@ GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 log = structlog.get_logger(__name__)
-
-Service = tuple[ServiceDescriptor, tuple[object, ...]]
-Job = Callable[[], Awaitable[None]]
-
-
-def services(context: ServerContext) -> Iterator[Service]:
-    """Each service with the servicers that share its methods."""
-    settings = context.settings
-    telemetry = TelemetryServicer(
-        context.db,
-        context.ingest,
-        context.agent_names,
-        retention_days=settings.telemetry_retention_days,
-    )
-    events = EventsServicer(
-        context.db,
-        context.event_ingest,
-        context.workflow_names,
-        retention_days=settings.telemetry_retention_days,
-    )
-    trust = TrustServicer(context.db, context.tick, trust_settings(settings))
-    registry = RegistryServicer(context.db, context.registry)
-    context.status_parts.append(registry.add_status)
-    agents = AgentServicer(context.db, context.reads)
-    search = SearchServicer(context.db, context.search)
-    observations = ObservationServicer(context.db, now)
-    yield (
-        _service(agent_service_pb2, "AgentService"),
-        (agents, observations, registry, search, telemetry),
-    )
-    workflows = (WorkflowServicer(context.db), RunsServicer(context.db), events)
-    yield _service(workflow_service_pb2, "WorkflowService"), workflows
-    yield _service(trust_service_pb2, "TrustService"), (trust, FindingServicer(context.db))
-    yield _service(report_service_pb2, "ReportService"), (ReportServicer(context.db, now),)
-    yield _service(system_service_pb2, "SystemService"), (SystemServicer(context), DocsServicer())
-
-
-def jobs(context: ServerContext) -> Mapping[str, Job]:
-    """What runs as long as the server does, by name; cancelled at the end of the drain."""
-    return {
-        "preparation": context.preparation.run,
-        "reads": context.reads.run,
-        "changes": context.changes.run,
-        "search": context.search.run,
-        "revocations": context.revocations.run,
-        "tick": context.tick.run,
-        "registry": context.registry.run,
-        "upkeep": Upkeep(context.db, context.settings.telemetry_retention_days, now).run,
-    }
-
-
-def build_context(settings: Settings) -> ServerContext:
-    """Every part, none of which runs yet."""
-    db = Database(settings.database_url.get_secret_value(), size=settings.max_connections)
-    preparation = Preparation(db, settings.telemetry_retention_days, now)
-    changes = Changes(db, now)
-    bounds = {
-        "max_records": settings.ingest_queue_records,
-        "max_bytes": settings.ingest_queue_bytes,
-    }
-    context = ServerContext(
-        settings=settings,
-        db=db,
-        readiness=Readiness(),
-        database_probe=DatabaseProbe(db, preparation, now),
-        preparation=preparation,
-        revocations=Revocations(db),
-        ingest=Ingest(db, TelemetryWriter(), **bounds),
-        event_ingest=Ingest(db, EventWriter(), **bounds),
-        agent_names=Names(db, resolve_agents),
-        workflow_names=Names(db, resolve_workflows),
-        reads=AgentReads(db),
-        changes=changes,
-        search=SearchIndex(db, changes),
-        tick=Tick(
-            db,
-            trust_settings(settings),
-            seconds=settings.tick_seconds,
-            clean_seconds=max(1, round(settings.violation_clean_hours * 3600)),
-        ),
-        registry=RegistrySync(db, settings.mcp_registry_path),
-        instance=f"{socket.gethostname()}:{os.getpid()}",
-        started_at=now(),
-    )
-    _add_probes(context)
-    return context
-
-
-def trust_settings(settings: Settings) -> TrustSettings:
-    """What an operator chose about the score."""
-    return TrustSettings(
-        baseline_ppb=settings.trust_score_baseline_ppb,
-        risk_baseline_cost_nano_usd=settings.risk_baseline_cost_nano_usd,
-        weights_ppb=settings.trust_weights_ppb,
-        freshness_slo_seconds=max(1, round(settings.sync_freshness_slo_hours * 3600)),
-    )
-
-
-def _add_probes(context: ServerContext) -> None:
-    """What readiness asks: the database, whether the queue moves, and how trust is doing."""
-
-    async def ingest() -> tuple[Check]:
-        both = (context.ingest, context.event_ingest)
-        waited = max(each.oldest_wait_seconds() for each in both)
-        stuck = waited > STUCK_SECONDS
-        found = f"{sum(each.queued_records for each in both)} records wait"
-        if stuck:
-            found += f", and the oldest has no answer for {waited:.0f} s: is the database slow?"
-        return (Check("ingest", not stuck, found),)
-
-    async def trust() -> tuple[Check]:
-        error = context.tick.state.last_error
-        return (Check("trust", not error, error or "computed by ticks", vital=False),)
-
-    async def registry_file() -> tuple[Check, ...]:
-        state = context.registry.state
-        found = state.message or f"{state.servers} servers from {state.path}"
-        check = Check("registry_file", state.ok, found, vital=False)
-        return (check,) if state.path else ()
-
-    context.readiness.add("database", context.database_probe)
-    context.readiness.add("ingest", ingest)
-    context.readiness.add("trust", trust)
-    context.readiness.add("registry_file", registry_file)
 
 
 class CannotStart(Exception):
@@ -227,35 +62,6 @@ class Drains(Protocol):
         """Ends them soon, each with what its client needs to go on elsewhere."""
 
 
-def now() -> datetime:
-    """The clock."""
-    return datetime.now(UTC)
-
-
-async def serve(
-    settings: Settings,
-    stop: asyncio.Event,
-    started: Callable[[Addresses], None] = lambda addresses: None,
-) -> None:
-    """Serves until stop is set, then drains.
-
-    Args:
-        settings: As loaded.
-        stop: Ends it.
-        started: Called once calls are answered.
-
-    Raises:
-        CannotStart: If an address cannot be had.
-        ExceptionGroup: If a job died; the server was drained then, too.
-    """
-    server = _Server(build_context(settings))
-    try:
-        started(await server.start())
-        await server.run(stop)
-    finally:
-        await server.close()
-
-
 class _GenericOnly:
     """A server for generated code, which would register each method with it.
 
@@ -270,7 +76,7 @@ class _GenericOnly:
         """Registers none; the generic handlers, added before, answer."""
 
 
-class _Server:
+class Server:
     """The parts, running."""
 
     def __init__(self, context: ServerContext) -> None:
@@ -305,7 +111,7 @@ class _Server:
         if not endpoint:
             return None
         self._stops.append(observability.set_up_tracing(endpoint, self._context.instance))
-        return observability.CallTracer(get_tracer(__name__), ratio)
+        return observability.CallTracer(get_tracer("orca_server.app"), ratio)
 
     async def start(self) -> Addresses:
         """Answers calls from here on."""
@@ -403,8 +209,3 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
-
-
-def _service(module: Any, name: str) -> ServiceDescriptor:
-    found: ServiceDescriptor = module.DESCRIPTOR.services_by_name[name]
-    return found
