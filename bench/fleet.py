@@ -36,6 +36,16 @@ async def fill_agents(url: str, agents: int) -> list[str]:
         return [str(row["id"]) for row in rows]
 
 
+async def fill_described_agents(
+    url: str, agents: int, verbs: Sequence[str], things: Sequence[str], systems: Sequence[str]
+) -> None:
+    """Creates agents whose texts are made of these words, beside a running server."""
+    async with connection_to(url) as connection, connection.transaction():
+        words = (list(verbs), list(things), list(systems))
+        await connection.execute(QUERIES["fill_described_agents"], DEFAULT_TENANT, agents, *words)
+        await connection.execute(QUERIES["tell_of_agents"], DEFAULT_TENANT)
+
+
 async def fill_telemetry(url: str, per_agent: int, hours: int) -> None:
     """Stores records of each agent, spread over the hours before now."""
     async with connection_to(url) as connection:

@@ -21,6 +21,7 @@ from orca_server.services import page_token
 from orca_server.store.filter_sql import Query, fetch_page, page_of, total_of
 from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
 from orca_server.store.queries import QUERIES
+from orca_server.store.totals import Totals
 from tests.counting import CountingConnection
 from tests.inventory import INVALID, UNKNOWN, create, refused, sql, wrong_fields
 from tests.serving import info_of
@@ -335,7 +336,7 @@ async def test_rows_that_come_while_paging_are_neither_lost_nor_repeated(
     assert listed == [*(f"a{n}" for n in range(6)), "later"]
 
 
-async def test_a_page_takes_two_statements_whatever_its_size(
+async def test_a_page_takes_three_statements_whatever_its_size(
     agents_stub: AgentServiceStub, sql: Any
 ) -> None:
     await asyncio.gather(*(create(agents_stub, f"a{n}", labels={"a": "b"}) for n in range(100)))
@@ -345,10 +346,10 @@ async def test_a_page_takes_two_statements_whatever_its_size(
         condition = parse("labels.a = b AND NOT trust_level < 1")
         query = Query(DEFAULT_TENANT, condition, WITHOUT_CATALOG)
         order = AGENTS.orders["name"]
-        rows, total = await fetch_page(counting, AGENTS, query, order, (), limit)
+        rows, total = await fetch_page(counting, AGENTS, query, order, (), limit, Totals())
         assert (len(rows), total) == (limit, 100)
         counts.append(counting.count)
-    assert counts == [2, 2]
+    assert counts == [3, 3]
 
 
 async def plan_of(sql: Any, **query: Any) -> str:

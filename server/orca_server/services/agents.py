@@ -32,6 +32,7 @@ from orca_server.store import agents as store
 from orca_server.store.agents import Taken
 from orca_server.store.database import Connection, Database
 from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
+from orca_server.store.totals import Totals
 
 Context = ServicerContext[Any, Any]
 Transition = Callable[[Agent, datetime], Agent]
@@ -52,6 +53,7 @@ class AgentServicer:
         """Keeps what it needs."""
         self._db = db
         self._reads = reads
+        self._totals = Totals()
 
     async def CreateAgent(
         self, request: service_pb.CreateAgentRequest, context: Context
@@ -73,7 +75,9 @@ class AgentServicer:
     ) -> service_pb.ListAgentsResponse:
         """A page of agents; fewer than asked for if they are large."""
         restriction = "" if request.show_catalog else WITHOUT_CATALOG
-        page = await read_page(self._db, AGENTS, request, agent_to_proto, restriction=restriction)
+        page = await read_page(
+            self._db, AGENTS, request, agent_to_proto, self._totals, restriction=restriction
+        )
         return service_pb.ListAgentsResponse(
             agents=page.resources, next_page_token=page.next_token, total_size=page.total
         )
