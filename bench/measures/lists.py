@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import grpc
 
 from bench.child import Child, running_child
-from bench.fleet import compute, connection_to, fill_agents
+from bench.fleet import compute, connection_to, fill_agents, fill_embeddings
 from bench.goals import Result
 from bench.measures.pairs import interleave
+from bench.measures.search import until_searchable
 from bench.measures.unary import rate_of
 from bench.scale import Scale
 from bench.sql import QUERIES
@@ -75,12 +76,14 @@ class _Scene:
 async def _fleet(stage: Stage, agents: int) -> AsyncIterator[_Fleet]:
     async with stage.database() as url:
         await fill_agents(url, agents)
+        await fill_embeddings(url)
         async with connection_to(url) as connection:
             await connection.execute(QUERIES["mark_agents"], DEFAULT_TENANT)
         await compute(url)
         async with connection_to(url) as connection:
             await connection.execute("VACUUM ANALYZE agents, agent_trust, trust_inbox")
         async with stage.server(url) as server:
+            await until_searchable(server)
             requests, keys = await _walk(server)
             yield _Fleet(server, url, requests, keys)
 

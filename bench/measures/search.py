@@ -5,6 +5,7 @@ import os
 import random
 from pathlib import Path
 
+import orca
 from bench import search_quality
 from bench.child import running_child
 from bench.fleet import connection_to, fill_described_agents
@@ -12,7 +13,7 @@ from bench.goals import Result
 from bench.measures.unary import rate_of
 from bench.scale import Scale
 from bench.sql import QUERIES
-from bench.stage import Stage
+from bench.stage import Server, Stage
 from orca.v1 import search_pb2 as pb
 
 SEARCH = "/orca.v1.AgentService/SearchAgents"
@@ -20,6 +21,7 @@ CALLERS = 100
 SEED = 11
 WARM_CALLS = 200
 EMBEDDED_SECONDS = 600.0
+READ_SECONDS = 120.0
 SHARED = Path(os.environ.get("ORCA_SHARED", Path(__file__).parents[3] / "shared"))
 """Where the judged queries are: `data/search`, as for `make bench-search`."""
 
@@ -67,6 +69,20 @@ async def _rate(stage: Stage, scale: Scale) -> Result:
         median,
         f"{median:,.0f} searches/s of {scale.searched_agents:,} agents",
     )
+
+
+async def until_searchable(server: Server) -> None:
+    """Waits until a server that has just started has read all agents."""
+    async with (
+        asyncio.timeout(READ_SECONDS),
+        orca.connect(server.target, token=server.token) as client,
+    ):
+        while True:
+            try:
+                await client.agents.search("anything")
+            except (orca.Unavailable, orca.DeadlineExceeded):
+                continue
+            return
 
 
 async def _until_embedded(url: str, agents: int) -> None:

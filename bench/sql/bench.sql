@@ -174,5 +174,22 @@ SELECT
     $1, agent_id, date_trunc('hour', now(), 'UTC'), 3, 1, 0, 0, 750000, 3, 6300000, 2400, 600, now(), now(), now()
 FROM unnest($2::uuid[]) AS reported (agent_id);
 
+-- name: drop_vectors_index
+-- Lets fill_embeddings write a heap: nobody searches there.
+DROP INDEX agent_embeddings_embedding_idx;
+
+-- name: fill_embeddings
+-- A vector for each agent, so that a server has none to compute while it is measured. $1: tenant;
+-- $2: model; $3: the vector as text.
+INSERT INTO agent_embeddings (tenant_id, agent_id, revision, model, embedding)
+SELECT
+    tenant_id,
+    id,
+    revision,
+    $2,
+    ($3::text)::halfvec
+FROM agents
+WHERE tenant_id = $1;
+
 -- name: count_embeddings
 SELECT count(*) FROM agent_embeddings;

@@ -99,17 +99,14 @@ FROM compared
 ORDER BY similarity DESC, id
 LIMIT $4;
 
--- name: widen_scan
--- Lets the scan of the vectors' index go on until enough of what it finds passes the filter, in this
--- transaction. Tenant: of none. Index: none.
-SELECT
-    set_config('hnsw.iterative_scan', 'relaxed_order', true),
-    set_config('hnsw.ef_search', '200', true);
-
 -- name: nearest_agents
 -- Agents by similarity of meaning, of many: store/search.py appends filter, order and limit.
--- $1: tenant. Index: agent_embeddings_embedding_idx, agents_pkey.
-SELECT agents.id
+-- How far the scan looks, and that it goes on until enough of what it finds passes the filter, is a
+-- setting of the connection (store/database.py). $1: tenant; $2: the vector as text.
+-- Index: agent_embeddings_embedding_idx, agents_pkey.
+SELECT
+    agents.id,
+    agent_embeddings.embedding <=> $2::text::halfvec AS distance
 FROM agent_embeddings
 INNER JOIN agents
     ON agents.tenant_id = agent_embeddings.tenant_id

@@ -143,7 +143,7 @@ def parse(text: str, known: Mapping[str, Field] = AGENT_FIELDS) -> Node | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _read(text: str) -> "_Deep":
-    """The tree before its values have types; readers of a list send the same filter page by page."""
+    """The tree without types of values; readers of a list send one filter page by page."""
     try:
         deep = _PARSER.parse(text)
     except UnexpectedInput as error:

@@ -71,18 +71,20 @@ async def nearest_among(
     return {row["id"]: row["similarity"] for row in rows}
 
 
-async def nearest(tx: Connection, query: Query, vector: str, limit: int) -> list[UUID]:
-    """The most similar agents that the query lets, best first, found by the vectors' index."""
-    await tx.execute(QUERIES["widen_scan"])
+async def nearest(db: Connection, query: Query, vector: str, limit: int) -> dict[UUID, float]:
+    """The most similar agents that the query lets with their similarity, best first.
+
+    The vectors' index finds them; the connection is one of `Database`, which sets how it looks.
+    """
     statement = nearest_statement(query, vector, limit)
-    return [row["id"] for row in await tx.fetch(statement.text, *statement.parameters)]
+    rows = await db.fetch(statement.text, *statement.parameters)
+    return {row["id"]: 1 - row["distance"] for row in rows}
 
 
 def nearest_statement(query: Query, vector: str, limit: int) -> Statement:
     """The statement behind `nearest`."""
-    statement = filter_sql.total_of(_NEAREST, query)
-    distance = f"agent_embeddings.embedding <=> {statement.bind(vector)}::text::halfvec"
-    statement.add(f"\nORDER BY {distance}\nLIMIT {statement.bind(limit)}")
+    statement = filter_sql.total_of(_NEAREST, query, vector)
+    statement.add(f"\nORDER BY distance\nLIMIT {statement.bind(limit)}")
     return statement
 
 
