@@ -33,6 +33,8 @@ RANKED = 100
 """Length of each ranking; what is in neither is no hit."""
 CANDIDATES = 1_000
 """Agents found by words of which a filter over very many chooses."""
+LOOKED_AT = 2_000
+"""Agents found by meaning of which a filter over very many chooses."""
 LOADING_SECONDS = 5.0
 """How long a search waits for the index of a server that has just started."""
 
@@ -115,7 +117,7 @@ class SearchIndex:
             asked = await asyncio.to_thread(
                 self._ask, words, text, query.tenant_id, RANKED, catalog=catalog
             )
-            return await self._wide(query, asked, asked.by_words, limit)
+            return await self._wide(query, asked, limit)
         async with self._db.connection() as connection:
             among = await store.match(connection, query, EXACT + 1)
         if len(among) <= EXACT:
@@ -127,10 +129,7 @@ class SearchIndex:
         asked = await asyncio.to_thread(
             self._ask, words, text, query.tenant_id, CANDIDATES, catalog=catalog
         )
-        async with self._db.connection() as connection:
-            allowed = set(await store.match(connection, query, CANDIDATES, asked.by_words))
-        by_words = [one for one in asked.by_words if one in allowed][:RANKED]
-        return await self._wide(query, asked, by_words, limit)
+        return await self._wide(query, asked, limit)
 
     async def similarities(self, tenant_id: UUID, found: Found) -> dict[UUID, float]:
         """How similar what was found is to the query, -1 to 1; who has no vector is left out."""
@@ -157,14 +156,21 @@ class SearchIndex:
                 )
         return asked.found(by_words, near, limit)
 
-    async def _wide(
-        self, query: Query, asked: "_Asked", by_words: Sequence[UUID], limit: int
-    ) -> Found:
-        """Both rankings of many agents as one, by the indexes."""
-        near: dict[UUID, float] = {}
+    async def _wide(self, query: Query, asked: "_Asked", limit: int) -> Found:
+        """Both rankings of many agents as one, by the indexes; a filter judges what they find."""
+        filtered = bool(query.condition or query.restriction)
+        by_words, near = asked.by_words, dict[UUID, float]()
         if asked.vector:
+            most = LOOKED_AT if filtered else RANKED
             async with self._db.connection() as connection:
-                near = await store.nearest(connection, query, asked.vector, RANKED)
+                near = await store.nearest(connection, query.tenant_id, asked.vector, most)
+        if filtered:
+            among = list({*by_words, *near})
+            async with self._db.connection() as connection:
+                allowed = set(await store.match(connection, query, len(among), among))
+            by_words = [one for one in by_words if one in allowed][:RANKED]
+            chosen = islice((one for one in near if one in allowed), RANKED)
+            near = {one: near[one] for one in chosen}
         return asked.found(by_words, near, limit)
 
     def _ask(
@@ -226,9 +232,11 @@ class SearchIndex:
             async with self._db.connection() as connection:
                 page = await store.list_documents(connection, last, PAGE, MODEL)
             if not page:
+                await asyncio.to_thread(words.publish)
                 return words
             last = page[-1].key
-            await self._take(words, page)
+            await asyncio.to_thread(words.add, page)
+            self._line_up(page)
 
     async def _apply(self, words: WordIndex, subscription: Subscription) -> None:
         """Takes over the next changes."""
@@ -246,8 +254,12 @@ class SearchIndex:
     async def _take(
         self, words: WordIndex, found: Sequence[Document], gone: Sequence[Key] = ()
     ) -> None:
-        """Puts agents into the index, and those with an old vector in line for a new one."""
+        """Puts agents into the index, and in line."""
         await asyncio.to_thread(words.put, found, gone)
+        self._line_up(found)
+
+    def _line_up(self, found: Sequence[Document]) -> None:
+        """Puts agents with an old vector in line for a new one."""
         self._unembedded |= {one.key: None for one in found if not one.embedded}
         self._waiting.set()
 
@@ -256,7 +268,8 @@ class SearchIndex:
         while True:
             await self._waiting.wait()
             while self._unembedded:
-                chunk = list(self._unembedded)[:PAGE]
+                # The latest first: who is changed now need not wait for a whole catalogue.
+                chunk = list(islice(reversed(self._unembedded), PAGE))
                 for key in chunk:  # before it is read: who changes from now on is in line again
                     del self._unembedded[key]
                 try:

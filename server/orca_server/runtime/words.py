@@ -101,16 +101,25 @@ class WordIndex:
         """How many agents of a tenant are in it; some that are gone may still be counted."""
         return self._index.searcher().doc_freq("tenant", str(tenant_id))
 
-    def put(self, documents: Iterable[Document], gone: Iterable[Key] = ()) -> None:
+    def add(self, documents: Iterable[Document]) -> None:
+        """Adds agents that are not in it; `publish` shows them."""
+        for document in documents:
+            self._writer.add_document(_entry(document))
+            time.sleep(0)  # lets the event loop have the interpreter between two agents
+
+    def publish(self) -> None:
+        """Lets searches see what was added."""
+        self._writer.commit()
+        self._index.reload()
+
+    def put(self, documents: Sequence[Document], gone: Iterable[Key] = ()) -> None:
         """Adds or replaces agents, and removes those that are gone; searches see it at once."""
         for key in gone:
             self._writer.delete_documents_by_term("key", _name(key))
         for document in documents:
             self._writer.delete_documents_by_term("key", _name(document.key))
-            self._writer.add_document(_entry(document))
-            time.sleep(0)  # lets the event loop have the interpreter between two agents
-        self._writer.commit()
-        self._index.reload()
+        self.add(documents)
+        self.publish()
 
     def read(self, query: str) -> list[QueryWord]:
         """The words of a query, as this index knows them, each once."""

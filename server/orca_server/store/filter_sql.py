@@ -198,13 +198,13 @@ def page_of(
     return statement
 
 
-def total_of(listing: Listing, query: Query, *bound: object) -> Statement:
-    """How many rows a list has on all pages; `bound` are parameters of its head, from $2 on."""
-    return _matching(listing.count, listing, query, *bound)
+def total_of(listing: Listing, query: Query) -> Statement:
+    """How many rows a list has on all pages."""
+    return _matching(listing.count, listing, query)
 
 
-def _matching(head: str, listing: Listing, query: Query, *bound: object) -> Statement:
-    statement = Statement(head, [query.tenant_id, *bound])
+def _matching(head: str, listing: Listing, query: Query) -> Statement:
+    statement = Statement(head, [query.tenant_id])
     if query.restriction:
         statement.add(f"\n    AND {query.restriction}")
     if query.condition is not None:

@@ -12,7 +12,6 @@ from orca_server.store.listings import AGENTS
 from orca_server.store.queries import QUERIES
 
 _MATCH = replace(AGENTS, count=QUERIES["match_agents"].rstrip(";"))
-_NEAREST = replace(AGENTS, count=QUERIES["nearest_agents"].rstrip(";"))
 _BEFORE_ALL = (UUID(int=0), UUID(int=0))
 
 
@@ -71,21 +70,13 @@ async def nearest_among(
     return {row["id"]: row["similarity"] for row in rows}
 
 
-async def nearest(db: Connection, query: Query, vector: str, limit: int) -> dict[UUID, float]:
-    """The most similar agents that the query lets with their similarity, best first.
+async def nearest(db: Connection, tenant_id: UUID, vector: str, limit: int) -> dict[UUID, float]:
+    """The agents most similar to a vector with their similarity, best first, by the vectors' index.
 
-    The vectors' index finds them; the connection is one of `Database`, which sets how it looks.
+    The connection is one of `Database`, which sets how far the index looks.
     """
-    statement = nearest_statement(query, vector, limit)
-    rows = await db.fetch(statement.text, *statement.parameters)
+    rows = await db.fetch(QUERIES["nearest_agents"], tenant_id, vector, limit)
     return {row["id"]: 1 - row["distance"] for row in rows}
-
-
-def nearest_statement(query: Query, vector: str, limit: int) -> Statement:
-    """The statement behind `nearest`."""
-    statement = filter_sql.total_of(_NEAREST, query, vector)
-    statement.add(f"\nORDER BY distance\nLIMIT {statement.bind(limit)}")
-    return statement
 
 
 def _document(row: Record) -> Document:
