@@ -294,9 +294,6 @@ async def test_few_are_compared_one_by_one_and_many_by_the_index(
     assert "agent_embeddings_pkey" in plan
     assert "agent_embeddings_embedding_idx" not in plan
     assert "Seq Scan on agent" not in plan
-    among = search.match_statement(Query(DEFAULT_TENANT), 1_000, ids)
-    assert "Seq Scan on agents" not in await plan_of(sql, among.text, *among.parameters)
-
     db = Database(database_url, size=1)
     async with db.connection() as connection:
         found = await search.nearest(connection, DEFAULT_TENANT, VECTOR, search_index.LOOKED_AT)
