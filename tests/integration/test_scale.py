@@ -266,3 +266,17 @@ async def test_the_server_answers_while_its_index_is_read_and_finds_what_is_new(
         await stub.UpdateAgent(update)
         await found_soon(stub, "distil kumquat", "zymurgist")
         await stub.DeleteAgent(agents_pb.DeleteAgentRequest(id=made.id))
+
+
+@pytest.mark.parametrize("read", [READS["agents of an owner"], READS["workflows of an owner"]])
+async def test_a_list_by_owner_and_its_total_read_only_the_owners(
+    fleets: Fleets, read: tuple[str, Message]
+) -> None:
+    sql = await asyncpg.connect(fleets.large, server_settings={"jit": "off"})
+    try:
+        for text, parameters in await ask(fleets.large, *read):
+            if "owner" in text.partition("WHERE")[2]:
+                (line,) = await sql.fetchrow(f"EXPLAIN (FORMAT JSON) {text}", *parameters)
+                assert "_tenant_id_owner_id_idx" in json.dumps(json.loads(line)), line
+    finally:
+        await sql.close()
