@@ -18,7 +18,7 @@ from orca.v1 import agent_service_pb2 as agents_pb
 from orca.v1 import workflow_service_pb2 as workflows_pb
 from orca.v1.agent_service_pb2_grpc import AgentServiceStub
 from orca.v1.system_service_pb2_grpc import SystemServiceStub
-from orca_server.app import build_context, services
+from orca_server.app.parts import build_context, services
 from orca_server.doctor import database as doctor
 from orca_server.domain.access import DEFAULT_TENANT, Caller
 from orca_server.domain.filtering import parse
@@ -63,6 +63,14 @@ def list_workflows(**said: Any) -> tuple[str, Message]:
     return "ListWorkflows", workflows_pb.ListWorkflowsRequest(page_size=50, **said)
 
 
+def list_violations(**said: Any) -> tuple[str, Message]:
+    return "ListViolations", trust_service_pb2.ListViolationsRequest(page_size=50, **said)
+
+
+def list_drift(**said: Any) -> tuple[str, Message]:
+    return "ListDrift", trust_service_pb2.ListDriftRequest(page_size=50, **said)
+
+
 READS: dict[str, tuple[str, Message]] = {
     "agents": list_agents(),
     "agents by name": list_agents(order_by="name desc"),
@@ -102,6 +110,14 @@ READS: dict[str, tuple[str, Message]] = {
         "GetTrustHistory",
         trust_service_pb2.GetTrustHistoryRequest(agent_id=str(AGENT), page_size=50),
     ),
+    "violations": list_violations(),
+    "open violations": list_violations(filter="resolved = false"),
+    "violations of an agent": list_violations(filter=f'entity_id = "{AGENT}"'),
+    "newest violations": list_violations(order_by="created_at desc"),
+    "drift": list_drift(),
+    "open drift": list_drift(filter="resolved = false"),
+    "drift of an agent": list_drift(filter=f'entity_id = "{AGENT}"'),
+    "drift by time": list_drift(order_by="last_seen_at desc"),
     "summary": ("GetExecutiveSummary", report_service_pb2.GetExecutiveSummaryRequest()),
     "export": ("ExportReport", report_service_pb2.ExportReportRequest(format="csv")),
     "healing": ("GetHealing", report_service_pb2.GetHealingRequest()),
@@ -110,6 +126,8 @@ READS: dict[str, tuple[str, Message]] = {
 WHOLE = {
     "count_agents": "a total by a field without an index judges every row; it is kept then",
     "count_workflows": "the same of workflows",
+    "count_violations": "a total judges every row of what was ever found",
+    "count_drift": "the same of drift",
     "list_owner_costs": "a sum over the fleet",
     "list_agent_costs": "the most expensive of the fleet",
     "list_quiet_agents": "who is silent of the fleet; an index on a state that ticks write would"

@@ -69,6 +69,33 @@ INSERT INTO workflow_runs (tenant_id, workflow_id, run_id, attempts, first_event
 SELECT tenant_id, workflow_id, run_id, 1, occurred_at, occurred_at, 1, kind, occurred_at
 FROM workflow_events;
 
+-- name: load_violations
+-- Two of each tenth agent, one of them resolved.
+INSERT INTO policy_violations (tenant_id, id, entity_type, entity_id, rule, violations, blocked_violations,
+    first_seen_at, last_seen_at, resolved, resolution, resolved_at, covered_until, created_at)
+SELECT $1::uuid, lpad(to_hex(n), 32, '0')::uuid, 'agent', lpad(to_hex(1 + n % $2::integer), 32, '0')::uuid,
+    'rule-' || n, 1, 0, now(), now(), n % 2 = 0, CASE WHEN n % 2 = 0 THEN 'clean' END,
+    CASE WHEN n % 2 = 0 THEN now() END, CASE WHEN n % 2 = 0 THEN now() END, now() - n * interval '1 second'
+FROM generate_series(1, $2::integer / 5) AS n;
+
+-- name: load_observations
+INSERT INTO agent_observations (tenant_id, agent_id, rule, value, observed_at, observed_by)
+SELECT $1::uuid, lpad(to_hex(n), 32, '0')::uuid, 'version', '"1"', now(), 'probe'
+FROM generate_series(1, $2::integer) AS n;
+
+-- name: load_drift
+INSERT INTO drift_detections (tenant_id, id, entity_type, entity_id, rule, differences, difference_count,
+    observed_digest, observations, first_seen_at, last_seen_at, resolved, resolution, resolved_at)
+SELECT $1::uuid, lpad(to_hex(n), 32, '0')::uuid, 'agent', lpad(to_hex(n), 32, '0')::uuid, 'version', '[]', 0,
+    '', 1, now(), now() - n * interval '1 second', n % 2 = 0, CASE WHEN n % 2 = 0 THEN 'gone' END,
+    CASE WHEN n % 2 = 0 THEN now() END
+FROM generate_series(1, $2::integer / 10) AS n;
+
+-- name: mark_drift
+INSERT INTO drift_inbox (tenant_id, agent_id)
+SELECT tenant_id, agent_id
+FROM agent_observations;
+
 -- name: drop_vectors_index
 DROP INDEX agent_embeddings_embedding_idx;
 
