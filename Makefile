@@ -73,7 +73,7 @@ gen-check: $(STAMP) # generated code equals what is committed
 breaking: build/orca.binpb # the contract against the commit that closed the main job
 	sh scripts/breaking.sh "$(BIN)" "$(SITE)"
 
-bench: $(STAMP) ## Measure against ceilings, write bench/latest.json and docs/performance.md (12 minutes; BENCH_QUICK=1: a smoke run)
+bench: $(STAMP) ## Measure against ceilings, write bench/latest.json and docs/performance.md (15 minutes; BENCH_QUICK=1: a smoke run)
 	$(BIN)/python -m bench
 
 bench-search: $(STAMP) ## How well search finds: DATA=DIR with servers.json and queries.json

@@ -10,7 +10,7 @@ import uvloop
 
 from bench import machine, report
 from bench.goals import Result, reached_goals
-from bench.measures import memory, reads, stream, trust, unary
+from bench.measures import lists, memory, reads, search, stream, trust, unary
 from bench.scale import Scale, chosen_scale, is_quick
 from bench.stage import Stage, set_stage
 from orca_server.observability import set_up_logging
@@ -27,6 +27,8 @@ FAMILIES: dict[str, Callable[[Stage, Scale], Awaitable[list[Result]]]] = {
     "reads": reads.measure,
     "trust": trust.measure,
     "memory": memory.measure,
+    "lists": lists.measure,
+    "search": search.measure,
 }
 
 

@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 import asyncpg
+import numpy as np
 
 from bench.sql import QUERIES
 from orca_server.domain.access import DEFAULT_TENANT
 from orca_server.domain.fleet_trust import TrustSettings
+from orca_server.runtime.embedding import DIMENSIONS, MODEL, as_text
 from orca_server.runtime.tick import Tick
 from orca_server.store.database import Database
 
@@ -34,6 +36,25 @@ async def fill_agents(url: str, agents: int) -> list[str]:
         await connection.execute("ANALYZE agents")
         rows = await connection.fetch(QUERIES["list_agent_ids"], DEFAULT_TENANT)
         return [str(row["id"]) for row in rows]
+
+
+async def fill_described_agents(
+    url: str, agents: int, verbs: Sequence[str], things: Sequence[str], systems: Sequence[str]
+) -> None:
+    """Creates agents whose texts are made of these words, beside a running server."""
+    async with connection_to(url) as connection, connection.transaction():
+        words = (list(verbs), list(things), list(systems))
+        await connection.execute(QUERIES["fill_described_agents"], DEFAULT_TENANT, agents, *words)
+        await connection.execute(QUERIES["tell_of_agents"], DEFAULT_TENANT)
+
+
+async def fill_embeddings(url: str) -> None:
+    """Gives every agent a vector, that of nothing: for fleets that are not searched."""
+    vector = as_text(np.ones(DIMENSIONS, np.float32))
+    async with connection_to(url) as connection:
+        await connection.execute(QUERIES["drop_vectors_index"])
+        await connection.execute(QUERIES["fill_embeddings"], DEFAULT_TENANT, MODEL, vector)
+        await connection.execute("VACUUM ANALYZE agent_embeddings")
 
 
 async def fill_telemetry(url: str, per_agent: int, hours: int) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 GOALS = Path(__file__).with_name("goals.json")
 STAGES = ("main", "surface", "workflows", "operate")
 """In the order in which they come."""
-REACHED = "main"
+REACHED = "surface"
 """The stage whose goals, and those before, are measured now."""
 
 

@@ -14,9 +14,13 @@ class Scale:
         rounds: Times that each pair is measured, interleaved.
         agents: A large fleet.
         few_agents: A small one.
+        small_fleet: One that has a few pages.
+        searched_agents: Agents that are searched.
         reporting_agents: Agents whose telemetry is sent.
         unary_calls: Calls of a round with many in flight.
         single_calls: Calls of a round of one caller.
+        pages: Pages of a round with several callers.
+        searches: Searches of a round.
         stored_records: Records that are in the table before streams are measured.
         stream_messages: Messages of a round.
         stream_seconds: Seconds for which streams run beside a snapshot.
@@ -30,9 +34,13 @@ class Scale:
     rounds: int
     agents: int
     few_agents: int
+    small_fleet: int
+    searched_agents: int
     reporting_agents: int
     unary_calls: int
     single_calls: int
+    pages: int
+    searches: int
     stored_records: int
     stream_messages: int
     stream_seconds: float
@@ -47,9 +55,13 @@ FULL = Scale(
     rounds=5,
     agents=100_000,
     few_agents=100,
+    small_fleet=1_000,
+    searched_agents=10_000,
     reporting_agents=1_000,
     unary_calls=16_000,
     single_calls=1_000,
+    pages=4_000,
+    searches=2_000,
     stored_records=2_000_000,
     stream_messages=400,
     stream_seconds=30.0,
@@ -63,9 +75,13 @@ QUICK = Scale(
     rounds=1,
     agents=2_000,
     few_agents=100,
+    small_fleet=500,
+    searched_agents=200,
     reporting_agents=100,
     unary_calls=1_000,
     single_calls=50,
+    pages=100,
+    searches=100,
     stored_records=20_000,
     stream_messages=20,
     stream_seconds=1.0,

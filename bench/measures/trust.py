@@ -7,7 +7,15 @@ import statistics
 import time
 
 from bench.child import Child, running_child
-from bench.fleet import compute, connection_to, fill_agents, fill_hours, report, ticking
+from bench.fleet import (
+    compute,
+    connection_to,
+    fill_agents,
+    fill_embeddings,
+    fill_hours,
+    report,
+    ticking,
+)
 from bench.goals import Result
 from bench.measures.pairs import interleave
 from bench.scale import Scale
@@ -28,6 +36,7 @@ async def measure(stage: Stage, scale: Scale) -> list[Result]:
         agents = await fill_agents(large, scale.agents)
         await fill_agents(small, scale.few_agents)
         for url in (large, small):
+            await fill_embeddings(url)
             await fill_hours(url, scale.hours)
             await _compute_all(url)
         stage.settle()

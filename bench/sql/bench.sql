@@ -35,6 +35,48 @@ SELECT
     (ARRAY['normal', 'low', 'critical'])[CASE WHEN number % 10 = 0 THEN 3 WHEN number % 3 = 0 THEN 2 ELSE 1 END]
 FROM generate_series(1, $2::integer) AS number;
 
+-- name: fill_described_agents
+-- Agents 1 to $2, each of which does something else: their texts are made of verbs $3, things $4 and
+-- systems $5. $1: tenant.
+INSERT INTO agents (tenant_id, id, type, name, display_name, description, state, source, owner, tools)
+SELECT
+    $1,
+    ('0190' || lpad(to_hex(number), 8, '0') || '7' || substr(md5('a' || number), 1, 3) || '8'
+    || substr(md5('b' || number), 1, 15))::uuid,
+    'mcp',
+    system || '-' || verb || '-' || replace(thing, ' ', '-') || '-' || number,
+    initcap(system || ' ' || thing),
+    'Can ' || verb || ' ' || thing || ' in ' || system || ', and ' || other_verb || ' ' || other_thing
+    || ' for the teams that work with them.',
+    'ACTIVE',
+    'api',
+    'team-' || number % 40,
+    jsonb_build_array(
+        jsonb_build_object('name', verb || '_' || replace(thing, ' ', '_'), 'description', verb || ' the ' || thing),
+        jsonb_build_object('name', other_verb || '_' || replace(other_thing, ' ', '_'), 'description', 'of ' || system)
+    )
+FROM (
+    SELECT
+        number,
+        ($3::text[])[1 + number % cardinality($3)] AS verb,
+        ($4::text[])[1 + number / 3 % cardinality($4)] AS thing,
+        ($5::text[])[1 + number / 7 % cardinality($5)] AS system,
+        ($3::text[])[1 + number / 11 % cardinality($3)] AS other_verb,
+        ($4::text[])[1 + number / 13 % cardinality($4)] AS other_thing
+    FROM generate_series(1, $2::integer) AS number
+) AS drawn;
+
+-- name: tell_of_agents
+-- Says to the log of changes that all agents are new. $1: tenant.
+INSERT INTO change_outbox (tenant_id, entity_type, entity_id, kind)
+SELECT
+    tenant_id,
+    'agent',
+    id,
+    'created'
+FROM agents
+WHERE tenant_id = $1;
+
 -- name: list_agent_ids
 -- Ids of the fleet. $1: tenant.
 SELECT id
@@ -131,6 +173,23 @@ INSERT INTO trust_inbox (
 SELECT
     $1, agent_id, date_trunc('hour', now(), 'UTC'), 3, 1, 0, 0, 750000, 3, 6300000, 2400, 600, now(), now(), now()
 FROM unnest($2::uuid[]) AS reported (agent_id);
+
+-- name: drop_vectors_index
+-- Lets fill_embeddings write a heap: nobody searches there.
+DROP INDEX agent_embeddings_embedding_idx;
+
+-- name: fill_embeddings
+-- A vector for each agent, so that a server has none to compute while it is measured. $1: tenant;
+-- $2: model; $3: the vector as text.
+INSERT INTO agent_embeddings (tenant_id, agent_id, revision, model, embedding)
+SELECT
+    tenant_id,
+    id,
+    revision,
+    $2,
+    ($3::text)::halfvec
+FROM agents
+WHERE tenant_id = $1;
 
 -- name: count_embeddings
 SELECT count(*) FROM agent_embeddings;

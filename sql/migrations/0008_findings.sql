@@ -58,6 +58,7 @@ CREATE UNIQUE INDEX policy_violations_open_idx
 ON policy_violations (tenant_id, entity_type, entity_id, rule) WHERE NOT resolved;
 CREATE INDEX policy_violations_resolved_idx
 ON policy_violations (tenant_id, entity_type, entity_id, rule, covered_until) WHERE resolved;
+CREATE INDEX policy_violations_entity_id_idx ON policy_violations (tenant_id, entity_id, id);
 CREATE INDEX policy_violations_created_at_idx ON policy_violations (tenant_id, created_at, id);
 CREATE INDEX policy_violations_last_seen_at_idx ON policy_violations (tenant_id, last_seen_at, id);
 
@@ -105,6 +106,7 @@ CREATE TABLE drift_detections (
 
 CREATE UNIQUE INDEX drift_detections_open_idx
 ON drift_detections (tenant_id, entity_type, entity_id, rule) WHERE NOT resolved;
+CREATE INDEX drift_detections_entity_id_idx ON drift_detections (tenant_id, entity_id, id);
 CREATE INDEX drift_detections_created_at_idx ON drift_detections (tenant_id, created_at, id);
 CREATE INDEX drift_detections_last_seen_at_idx ON drift_detections (tenant_id, last_seen_at, id);
 

@@ -125,3 +125,12 @@ pruned AS (
 
 SELECT count(*) AS pruned
 FROM pruned;
+
+-- name: get_stand
+-- What differs after each write of a tenant's resources and after each tick, for store/totals.py.
+-- While changes wait for their position, the newest position does not tell. $1: tenant.
+-- Index: changes_pkey, change_outbox_pkey, trust_current_pkey.
+SELECT
+    (SELECT max(changes.position) FROM changes WHERE changes.tenant_id = $1) AS position,
+    EXISTS (SELECT FROM change_outbox WHERE change_outbox.tenant_id = $1) AS waiting,
+    (SELECT trust_current.as_of FROM trust_current WHERE trust_current.tenant_id = $1) AS ticked_at;

@@ -99,22 +99,15 @@ FROM compared
 ORDER BY similarity DESC, id
 LIMIT $4;
 
--- name: widen_scan
--- Lets the scan of the vectors' index go on until enough of what it finds passes the filter, in this
--- transaction. Tenant: of none. Index: none.
-SELECT
-    set_config('hnsw.iterative_scan', 'relaxed_order', true),
-    set_config('hnsw.ef_search', '200', true);
-
 -- name: nearest_agents
--- Agents by similarity of meaning, of many: store/search.py appends filter, order and limit.
--- $1: tenant. Index: agent_embeddings_embedding_idx, agents_pkey.
-SELECT agents.id
+-- Agents by similarity of meaning, of many. How far the scan looks is a setting of the connection
+-- (store/database.py). A filter judges them afterwards: together, the planner would rather read all
+-- agents, since it cannot know how many pass. $1: tenant; $2: the vector as text; $3: at most so many.
+-- Index: agent_embeddings_embedding_idx.
+SELECT
+    agent_id AS id,
+    embedding <=> $2::text::halfvec AS distance
 FROM agent_embeddings
-INNER JOIN agents
-    ON agents.tenant_id = agent_embeddings.tenant_id
-    AND agents.id = agent_embeddings.agent_id
-LEFT JOIN agent_trust
-    ON agent_trust.tenant_id = agents.tenant_id
-    AND agent_trust.agent_id = agents.id
-WHERE agents.tenant_id = $1;
+WHERE tenant_id = $1
+ORDER BY distance
+LIMIT $3;

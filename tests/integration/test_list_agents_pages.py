@@ -20,6 +20,7 @@ from orca_server.domain.filtering import parse
 from orca_server.services import page_token
 from orca_server.store.filter_sql import Query, fetch_page, page_of, total_of
 from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
+from orca_server.store.totals import Totals
 from tests.counting import CountingConnection
 from tests.integration.agent_lists import fleet, names
 from tests.inventory import INVALID, UNKNOWN, create, refused, sql, wrong_fields
@@ -102,7 +103,7 @@ async def test_rows_that_come_while_paging_are_neither_lost_nor_repeated(
     assert listed == [*(f"a{n}" for n in range(6)), "later"]
 
 
-async def test_a_page_takes_two_statements_whatever_its_size(
+async def test_a_page_takes_three_statements_whatever_its_size(
     agents_stub: AgentServiceStub, sql: Any
 ) -> None:
     await asyncio.gather(*(create(agents_stub, f"a{n}", labels={"a": "b"}) for n in range(100)))
@@ -112,10 +113,10 @@ async def test_a_page_takes_two_statements_whatever_its_size(
         condition = parse("labels.a = b AND NOT trust_level < 1")
         query = Query(DEFAULT_TENANT, condition, WITHOUT_CATALOG)
         order = AGENTS.orders["name"]
-        rows, total = await fetch_page(counting, AGENTS, query, order, (), limit)
+        rows, total = await fetch_page(counting, AGENTS, query, order, (), limit, Totals())
         assert (len(rows), total) == (limit, 100)
         counts.append(counting.count)
-    assert counts == [2, 2]
+    assert counts == [3, 3]
 
 
 async def plan_of(sql: Any, **query: Any) -> str:

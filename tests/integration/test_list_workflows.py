@@ -22,6 +22,7 @@ from orca_server.services import page_token
 from orca_server.store.filter_sql import Query, fetch_page, page_of, total_of
 from orca_server.store.listings import WORKFLOWS
 from orca_server.store.queries import QUERIES
+from orca_server.store.totals import Totals
 from tests.contract import stages
 from tests.counting import CountingConnection
 from tests.fuzz.http import Answer, Connection
@@ -261,7 +262,7 @@ async def test_rows_that_come_while_paging_are_neither_lost_nor_repeated(
     assert listed == [*(f"a{n}" for n in range(6)), "later"]
 
 
-async def test_a_page_takes_two_statements_whatever_its_size(
+async def test_a_page_takes_three_statements_whatever_its_size(
     workflows_stub: Stub, sql: Any
 ) -> None:
     made = (create(workflows_stub, f"a{n}", labels={"a": "b"}) for n in range(100))
@@ -271,10 +272,10 @@ async def test_a_page_takes_two_statements_whatever_its_size(
         counting: Any = CountingConnection(sql)
         condition = parse("labels.a = b AND NOT freshness = STALE", WORKFLOWS.fields)
         query, order = Query(DEFAULT_TENANT, condition), WORKFLOWS.orders["last_success_at"]
-        rows, total = await fetch_page(counting, WORKFLOWS, query, order, (), limit)
+        rows, total = await fetch_page(counting, WORKFLOWS, query, order, (), limit, Totals())
         assert (len(rows), total) == (limit, 100)
         counts.append(counting.count)
-    assert counts == [2, 2]
+    assert counts == [3, 3]
 
 
 async def large_inventory(sql: Any) -> None:

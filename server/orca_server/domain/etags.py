@@ -6,7 +6,7 @@ from uuid import UUID
 from orca_server.domain.errors import Conflict
 
 
-def etag(resource_id: UUID, revision: int) -> str:
+def etag(resource_id: UUID | str, revision: int) -> str:
     """The tag of one version of a resource: 16 hexadecimal digits."""
     return hashlib.sha256(f"{resource_id}:{revision}".encode()).hexdigest()[:16]
 

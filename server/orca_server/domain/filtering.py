@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from uuid import UUID
 
 from lark import Lark, Token, Transformer
@@ -30,6 +31,8 @@ from orca_server.domain.filter_fields import AGENT_FIELDS, Field, Kind
 MAX_LENGTH = 4000
 MAX_DEPTH = 50
 MAX_COMPARISONS = 100
+REMEMBERED = 256
+"""Filters that need not be read again."""
 _LARGEST = Decimal(10) ** 18
 
 
@@ -133,14 +136,21 @@ def parse(text: str, known: Mapping[str, Field] = AGENT_FIELDS) -> Node | None:
         raise _invalid(f"it has {len(text)} characters, at most {MAX_LENGTH} are allowed", 0)
     if "\0" in text:
         raise _invalid("it contains a NUL character", text.index("\0"))
+    deep = _read(text)
+    if deep.comparisons > MAX_COMPARISONS:
+        raise _invalid(f"it has more than {MAX_COMPARISONS} comparisons", 0)
+    return _typed(deep.node, known)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _read(text: str) -> "_Deep":
+    """The tree without types of values; readers of a list send one filter page by page."""
     try:
         deep = _PARSER.parse(text)
     except UnexpectedInput as error:
         raise _unexpected(text, error) from None
     assert isinstance(deep, _Deep)  # noqa: S101 - narrows what lark types as a tree
-    if deep.comparisons > MAX_COMPARISONS:
-        raise _invalid(f"it has more than {MAX_COMPARISONS} comparisons", 0)
-    return _typed(deep.node, known)
+    return deep
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Everything here computes and blocks: call it from a thread.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ MODEL = "wordllama l2_supercat 256"
 DIMENSIONS = 256
 
 Vector = NDArray[np.float32]
+_TEXT = "[" + ",".join(["%.5g"] * DIMENSIONS) + "]"
 
 
 class Embedder:
@@ -49,7 +51,7 @@ class Embedder:
 
 def as_text(vector: Vector) -> str:
     """The vector as pgvector reads it."""
-    return "[" + ",".join(format(value, ".5g") for value in vector.tolist()) + "]"
+    return _TEXT % tuple(vector.tolist())
 
 
 def _unit(vector: Vector) -> Vector:
@@ -65,5 +67,7 @@ def _load() -> Any:
         import wordllama
     finally:
         logging.root.removeHandler(silence)
+    # Texts come one by one: to hand each to threads of its own takes longer than to read it.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     folder = Path(wordllama.__file__).parent
     return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)

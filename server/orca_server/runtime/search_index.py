@@ -8,6 +8,7 @@ to look and stored for all. Neither is computed on the event loop.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 import structlog
@@ -28,10 +29,12 @@ PAGE = 200
 """Agents that are read, or embedded, together."""
 EXACT = 4_000
 """So many agents are compared one by one; more are searched by the vectors' index."""
-RANKED = 200
+RANKED = 100
 """Length of each ranking; what is in neither is no hit."""
 CANDIDATES = 1_000
 """Agents found by words of which a filter over very many chooses."""
+LOOKED_AT = 2_000
+"""Agents found by meaning of which a filter over very many chooses."""
 LOADING_SECONDS = 5.0
 """How long a search waits for the index of a server that has just started."""
 
@@ -49,11 +52,28 @@ class Found:
         scores: Agents, best first, each with its score, 0 to 1.
         words: The query's words, as the index knows them.
         vector: The query's meaning, as pgvector reads it; empty if it says nothing.
+        similar: How similar agents are to the vector, -1 to 1, as far as that is known already.
     """
 
     scores: dict[UUID, float]
     words: Sequence[QueryWord]
     vector: str
+    similar: dict[UUID, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a text says: its words, its meaning as in `Found`, and who uses the words."""
+
+    words: Sequence[QueryWord]
+    vector: str
+    by_words: Sequence[UUID]
+
+    def found(self, by_words: Sequence[UUID], near: dict[UUID, float], limit: int) -> Found:
+        """Both rankings as one; without a meaning there is only that of words."""
+        rankings = [by_words, list(near)] if self.vector else [by_words]
+        scores = dict(islice(fuse(rankings).items(), limit))
+        return Found(scores, self.words, self.vector, near)
 
 
 class SearchIndex:
@@ -92,76 +112,85 @@ class SearchIndex:
         Raises:
             Unavailable: If the database does not answer, or the index is not read yet.
         """
+        words = await self._index()
+        if query.condition is None and words.count(query.tenant_id) > EXACT:
+            asked = await asyncio.to_thread(
+                self._ask, words, text, query.tenant_id, RANKED, catalog=catalog
+            )
+            return await self._wide(query, asked, limit)
         async with self._db.connection() as connection:
             among = await store.match(connection, query, EXACT + 1)
-        words = await self._index()
-        asked, vector = await asyncio.to_thread(self._read, words, text)
         if len(among) <= EXACT:
-            rankings = await self._narrow(query, words, asked, vector, among, catalog=catalog)
-        else:
-            rankings = await self._wide(query, words, asked, vector, catalog=catalog)
-        scores = list(fuse(rankings).items())[:limit]
-        return Found(dict(scores), asked, vector)
+            chosen = among if query.condition else None  # else the index knows them itself
+            asked = await asyncio.to_thread(
+                self._ask, words, text, query.tenant_id, RANKED, catalog=catalog, among=chosen
+            )
+            return await self._narrow(query, asked, among, limit)
+        asked = await asyncio.to_thread(
+            self._ask, words, text, query.tenant_id, CANDIDATES, catalog=catalog
+        )
+        return await self._wide(query, asked, limit)
 
-    async def similarities(
-        self, tenant_id: UUID, ids: Sequence[UUID], vector: str
-    ) -> dict[UUID, float]:
-        """How similar agents are to a vector, -1 to 1; those without a vector are left out."""
-        if not (vector and ids):
-            return {}
+    async def similarities(self, tenant_id: UUID, found: Found) -> dict[UUID, float]:
+        """How similar what was found is to the query, -1 to 1; who has no vector is left out."""
+        unknown = [one for one in found.scores if one not in found.similar]
+        if not (found.vector and unknown):
+            return found.similar
         async with self._db.connection() as connection:
-            return await store.nearest_among(connection, tenant_id, ids, vector, len(ids))
+            others = await store.nearest_among(
+                connection, tenant_id, unknown, found.vector, len(unknown)
+            )
+        return found.similar | others
 
     async def _narrow(
-        self,
-        query: Query,
-        words: WordIndex,
-        asked: Sequence[QueryWord],
-        vector: str,
-        among: Sequence[UUID],
-        *,
-        catalog: bool,
-    ) -> list[Sequence[UUID]]:
-        """Both rankings of few agents: each is compared."""
-        chosen = among if query.condition else None  # without a filter the index knows them itself
-        by_words = await asyncio.to_thread(
-            words.search, query.tenant_id, asked, RANKED, catalog=catalog, among=chosen
-        )
+        self, query: Query, asked: "_Asked", among: Sequence[UUID], limit: int
+    ) -> Found:
+        """Both rankings of few agents as one: each is compared."""
         allowed = set(among)
-        rankings: list[Sequence[UUID]] = [[one for one in by_words if one in allowed]]
-        if vector:
+        by_words = [one for one in asked.by_words if one in allowed]
+        near: dict[UUID, float] = {}
+        if asked.vector:
             async with self._db.connection() as connection:
-                near = await store.nearest_among(connection, query.tenant_id, among, vector, RANKED)
-            rankings.append(list(near))
-        return rankings
+                near = await store.nearest_among(
+                    connection, query.tenant_id, among, asked.vector, RANKED
+                )
+        return asked.found(by_words, near, limit)
 
-    async def _wide(
+    async def _wide(self, query: Query, asked: "_Asked", limit: int) -> Found:
+        """Both rankings of many agents as one, by the indexes; a filter judges what they find."""
+        filtered = bool(query.condition or query.restriction)
+        by_words, near = asked.by_words, dict[UUID, float]()
+        if asked.vector:
+            most = LOOKED_AT if filtered else RANKED
+            async with self._db.connection() as connection:
+                near = await store.nearest(connection, query.tenant_id, asked.vector, most)
+        if filtered:
+            among = list({*by_words, *near})
+            async with self._db.connection() as connection:
+                allowed = set(await store.match(connection, query, len(among), among))
+            by_words = [one for one in by_words if one in allowed][:RANKED]
+            chosen = islice((one for one in near if one in allowed), RANKED)
+            near = {one: near[one] for one in chosen}
+        return asked.found(by_words, near, limit)
+
+    def _ask(
         self,
-        query: Query,
         words: WordIndex,
-        asked: Sequence[QueryWord],
-        vector: str,
+        text: str,
+        tenant_id: UUID,
+        most: int,
         *,
         catalog: bool,
-    ) -> list[Sequence[UUID]]:
-        """Both rankings of many agents, by the indexes."""
-        by_words = await asyncio.to_thread(
-            words.search, query.tenant_id, asked, CANDIDATES, catalog=catalog
-        )
-        async with self._db.transaction(readonly=True) as tx:
-            allowed = set(await store.match(tx, query, CANDIDATES, by_words))
-            near = await store.nearest(tx, query, vector, RANKED) if vector else []
-        chosen = [one for one in by_words if one in allowed][:RANKED]
-        return [chosen, near] if vector else [chosen]
-
-    def _read(self, words: WordIndex, text: str) -> tuple[list[QueryWord], str]:
-        """The words of a text and its meaning; runs in a thread."""
+        among: Sequence[UUID] | None = None,
+    ) -> "_Asked":
+        """What a text says, and who uses its words; runs in a thread."""
         asked = words.read(text)
         said = [word for word in asked if word.rarity > 0 and not word.text.isdigit()]
         # The root, for words of a query are few: the rarest alone would speak for all.
         weights = [word.rarity**0.5 for word in said]
         vector = self._embedder.embed_words([word.text for word in said], weights)
-        return asked, as_text(vector) if vector.any() else ""
+        by_words = words.search(tenant_id, asked, most, catalog=catalog, among=among)
+        return _Asked(asked, as_text(vector) if vector.any() else "", by_words)
 
     async def _index(self) -> WordIndex:
         """The index, once it is read.
@@ -203,9 +232,11 @@ class SearchIndex:
             async with self._db.connection() as connection:
                 page = await store.list_documents(connection, last, PAGE, MODEL)
             if not page:
+                await asyncio.to_thread(words.publish)
                 return words
             last = page[-1].key
-            await self._take(words, page)
+            await asyncio.to_thread(words.add, page)
+            self._line_up(page)
 
     async def _apply(self, words: WordIndex, subscription: Subscription) -> None:
         """Takes over the next changes."""
@@ -223,8 +254,12 @@ class SearchIndex:
     async def _take(
         self, words: WordIndex, found: Sequence[Document], gone: Sequence[Key] = ()
     ) -> None:
-        """Puts agents into the index, and those with an old vector in line for a new one."""
+        """Puts agents into the index, and in line."""
         await asyncio.to_thread(words.put, found, gone)
+        self._line_up(found)
+
+    def _line_up(self, found: Sequence[Document]) -> None:
+        """Puts agents with an old vector in line for a new one."""
         self._unembedded |= {one.key: None for one in found if not one.embedded}
         self._waiting.set()
 
@@ -233,7 +268,8 @@ class SearchIndex:
         while True:
             await self._waiting.wait()
             while self._unembedded:
-                chunk = list(self._unembedded)[:PAGE]
+                # The latest first: who is changed now need not wait for a whole catalogue.
+                chunk = list(islice(reversed(self._unembedded), PAGE))
                 for key in chunk:  # before it is read: who changes from now on is in line again
                     del self._unembedded[key]
                 try:

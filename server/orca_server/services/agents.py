@@ -31,8 +31,9 @@ from orca_server.services.requests import author_of, read_id
 from orca_server.services.update_requests import StateRequest, check_no_etag, request_id_reused
 from orca_server.store import agents as store
 from orca_server.store.agents import Taken
-from orca_server.store.database import Connection, Database
+from orca_server.store.database import Connection, Database, Record
 from orca_server.store.listings import AGENTS, WITHOUT_CATALOG
+from orca_server.store.totals import Totals
 from orca_server.store.trust import read_clock
 
 Context = ServicerContext[Any, Any]
@@ -46,6 +47,7 @@ class AgentServicer:
         """Keeps what it needs."""
         self._db = db
         self._reads = reads
+        self._totals = Totals()
 
     async def CreateAgent(
         self, request: service_pb.CreateAgentRequest, context: Context
@@ -67,10 +69,17 @@ class AgentServicer:
     ) -> service_pb.ListAgentsResponse:
         """A page of agents; fewer than asked for if they are large."""
         restriction = "" if request.show_catalog else WITHOUT_CATALOG
-        page = await read_page(self._db, AGENTS, request, agent_to_proto, restriction=restriction)
-        return service_pb.ListAgentsResponse(
-            agents=page.resources, next_page_token=page.next_token, total_size=page.total
+        response = service_pb.ListAgentsResponse()
+
+        def convert(row: Record) -> pb.Agent:
+            return agent_to_proto(row, response.agents.add)
+
+        page = await read_page(
+            self._db, AGENTS, request, convert, self._totals, restriction=restriction
         )
+        del response.agents[len(page.resources) :]  # one that did not fit any more
+        response.next_page_token, response.total_size = page.next_token, page.total
+        return response
 
     async def UpdateAgent(
         self, request: service_pb.UpdateAgentRequest, context: Context

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.protobuf import json_format
@@ -15,7 +15,7 @@ from orca_server.domain.checks import Violations, check_range
 from orca_server.domain.etags import etag
 from orca_server.domain.numbers import PPB
 from orca_server.services.convert_trust import STATES as TRUST_STATES
-from orca_server.services.timestamps import timestamp
+from orca_server.services.timestamps import set_timestamp
 from orca_server.store.database import Record
 from orca_server.store.listings import DEGRADED_PPB, HEALTHY_PPB
 
@@ -23,6 +23,8 @@ _STATES = {name.removeprefix("STATE_"): value for name, value in pb.Agent.State.
 _CRITICALITIES = {
     name.removeprefix("CRITICALITY_").lower(): value for name, value in pb.Agent.Criticality.items()
 }
+# json.loads looks for white space around, twice, which takes most of its time.
+_scan: Any = vars(json.JSONDecoder())["scan_once"]
 _CRITICALITY_OF = {
     pb.Agent.CRITICALITY_UNSPECIFIED: Criticality.NORMAL,
     pb.Agent.CRITICALITY_LOW: Criticality.LOW,
@@ -31,10 +33,18 @@ _CRITICALITY_OF = {
 }
 
 
-def agent_to_proto(row: Record) -> pb.Agent:
-    """An agent with its trust, as `list_agents` selects it."""
-    agent = pb.Agent(
-        id=str(row["id"]),
+def agent_to_proto(row: Record, make: Callable[..., pb.Agent] = pb.Agent) -> pb.Agent:
+    """An agent with its trust, as `list_agents` selects it.
+
+    Lists convert thousands of rows a second, so what looks longer here is what takes less time.
+
+    Args:
+        row: The agent.
+        make: Makes the message; a reply's own `add` saves to copy it there.
+    """
+    agent_id = str(row["id"])
+    agent = make(
+        id=agent_id,
         type=row["type"],
         name=row["name"],
         display_name=row["display_name"],
@@ -46,28 +56,47 @@ def agent_to_proto(row: Record) -> pb.Agent:
         capabilities=row["capabilities"],
         criticality=_CRITICALITIES[row["criticality"]],
         heartbeat_interval_seconds=row["heartbeat_interval_seconds"],
-        etag=etag(row["id"], row["revision"]),
-        created_at=timestamp(row["created_at"]),
-        updated_at=timestamp(row["updated_at"]),
+        etag=etag(agent_id, row["revision"]),
         trust_state=trust_pb2.TRUST_STATE_UNMEASURED,
     )
+    set_timestamp(agent.created_at, row["created_at"])
+    set_timestamp(agent.updated_at, row["updated_at"])
     if row["latency_limit_us"] is not None:
         agent.latency_limit_ms = row["latency_limit_us"] / 1000
     if row["endpoint"] != "{}":
-        agent.endpoint.CopyFrom(pb.AgentEndpoint(**json.loads(row["endpoint"])))
+        _add_endpoint(agent.endpoint, _parsed(row["endpoint"]))
     if row["labels"] != "{}":
-        agent.labels.update(json.loads(row["labels"]))
+        labels = agent.labels
+        for key, value in _parsed(row["labels"]).items():
+            labels[key] = value
     if row["tools"] != "[]":
-        agent.tools.extend(_tool_to_proto(tool) for tool in json.loads(row["tools"]))
+        agent.tools.extend(_tool_to_proto(tool) for tool in _parsed(row["tools"]))
     if row["trust_state"] is not None:
         _add_trust(agent, row)
     return agent
 
 
+def _parsed(text: str) -> Any:
+    """The value of a jsonb column."""
+    found, _ = _scan(text, 0)
+    return found
+
+
+def _add_endpoint(endpoint: pb.AgentEndpoint, found: Mapping[str, Any]) -> None:
+    if "url" in found:
+        endpoint.url = found["url"]
+    if "command" in found:
+        endpoint.command = found["command"]
+    if "args" in found:
+        endpoint.args.extend(found["args"])
+    if "env" in found:
+        endpoint.env.update(found["env"])
+
+
 def _add_trust(agent: pb.Agent, row: Record) -> None:
     """What the tick wrote of it."""
     agent.trust_state = TRUST_STATES[row["trust_state"]]
-    agent.trust_as_of.CopyFrom(timestamp(row["trust_as_of"]))
+    set_timestamp(agent.trust_as_of, row["trust_as_of"])
     agent.operations = row["operations"]
     agent.errors = row["errors"]
     agent.violations = row["violations"]
@@ -75,7 +104,7 @@ def _add_trust(agent: pb.Agent, row: Record) -> None:
     agent.input_tokens = row["input_tokens"]
     agent.output_tokens = row["output_tokens"]
     if row["last_seen_at"] is not None:
-        agent.last_seen_at.CopyFrom(timestamp(row["last_seen_at"]))
+        set_timestamp(agent.last_seen_at, row["last_seen_at"])
     if row["trust_ppb"] is not None:
         agent.trust_ppb = row["trust_ppb"]
         agent.trust_level = row["trust_ppb"] / PPB

@@ -13,6 +13,7 @@ from orca_server.services.authentication import current_caller
 from orca_server.services.requests import read_order, read_page_size
 from orca_server.store.database import Database, Record
 from orca_server.store.filter_sql import Listing, Query, fetch_page
+from orca_server.store.totals import Totals
 
 MOST_ROWS = 5000
 # A reply must stay below the 16 MiB of a message, also when it is written as JSON.
@@ -52,6 +53,7 @@ async def read_page(
     listing: Listing,
     request: ListRequest,
     convert: Callable[[Record], Resource],
+    totals: Totals | None = None,
     *,
     restriction: str = "",
     default: int = MOST_ROWS,
@@ -63,6 +65,7 @@ async def read_page(
         listing: Which list.
         request: What is asked for.
         convert: Makes the resource of a row.
+        totals: Of the server's lists that the log of changes tells of; None: of no such one.
         restriction: As `Query` has it.
         default: Rows of a page where the request does not say how many.
 
@@ -77,7 +80,8 @@ async def read_page(
     after = page_token.redeem(told, request.page_token, parts=order.parts) or ()
     query = Query(current_caller().tenant_id, condition, restriction)
     async with db.connection() as connection:
-        rows, total = await fetch_page(connection, listing, query, order, after, limit + 1)
+        found = await fetch_page(connection, listing, query, order, after, limit + 1, totals)
+    rows, total = found
     page = await fitting(rows[:limit], convert)
     more = len(rows) > len(page)
     token = page_token.issue(told, order.key(rows[len(page) - 1])) if more else ""

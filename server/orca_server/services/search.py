@@ -55,7 +55,7 @@ class SearchServicer:
         ids = list(found.scores)
         async with self._db.connection() as connection:
             rows = await store.find_agents(connection, tenant_id, ids)
-        similar = await self._index.similarities(tenant_id, ids, found.vector)
+        similar = await self._index.similarities(tenant_id, found)
         there = [rows[one] for one in ids if one in rows]  # else deleted just now
         agents = await fitting(there, agent_to_proto)
         hits = await asyncio.to_thread(_hits, agents, found)

@@ -26,6 +26,7 @@ from orca_server.services.workflow_requests import NewWorkflow, WorkflowUpdate
 from orca_server.store import workflows as store
 from orca_server.store.database import Connection, Database
 from orca_server.store.listings import WORKFLOWS
+from orca_server.store.totals import Totals
 
 Context = ServicerContext[Any, Any]
 Transition = Callable[[Workflow, datetime], Workflow]
@@ -37,6 +38,7 @@ class WorkflowServicer:
     def __init__(self, db: Database) -> None:
         """Keeps what it needs."""
         self._db = db
+        self._totals = Totals()
 
     async def CreateWorkflow(
         self, request: service_pb.CreateWorkflowRequest, context: Context
@@ -61,7 +63,7 @@ class WorkflowServicer:
         self, request: service_pb.ListWorkflowsRequest, context: Context
     ) -> service_pb.ListWorkflowsResponse:
         """A page of workflows; fewer than asked for if they are large."""
-        page = await read_page(self._db, WORKFLOWS, request, workflow_to_proto)
+        page = await read_page(self._db, WORKFLOWS, request, workflow_to_proto, self._totals)
         return service_pb.ListWorkflowsResponse(
             workflows=page.resources, next_page_token=page.next_token, total_size=page.total
         )

@@ -142,7 +142,15 @@ async def connect(url: str, *, name: str, **options: Any) -> Connection:
     Raises:
         Unavailable: If the database cannot be reached or refuses.
     """
-    settings = {"application_name": name, "timezone": "UTC", "jit": "off", **options}
+    settings = {
+        "application_name": name,
+        "timezone": "UTC",
+        "jit": "off",
+        # Of pgvector: how far a search by meaning looks, and that it goes on while a filter takes.
+        "hnsw.ef_search": "100",
+        "hnsw.iterative_scan": "relaxed_order",
+        **options,
+    }
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             connection: Connection = await asyncpg.connect(

@@ -18,6 +18,7 @@ from orca_server.domain.errors import InvalidRequest
 from orca_server.domain.filter_fields import Field, Kind
 from orca_server.domain.filtering import And, Comparison, Node, Not, Or, Pattern, Value
 from orca_server.store.database import Connection, Record
+from orca_server.store.totals import Totals
 
 _CASTS: dict[type, str] = {
     Decimal: "numeric",
@@ -128,9 +129,17 @@ class Statement:
 
 
 async def fetch_page(
-    db: Connection, listing: Listing, query: Query, order: Order, after: Sequence[str], limit: int
+    db: Connection,
+    listing: Listing,
+    query: Query,
+    order: Order,
+    after: Sequence[str],
+    limit: int,
+    totals: Totals | None = None,
 ) -> tuple[list[Record], int]:
-    """One page of a list, and how many rows it has on all pages.
+    """One page of a list, and how many rows it has on all pages, which `totals` may know.
+
+    Without `totals` it is counted each time: what is listed is not in the log of changes.
 
     Raises:
         InvalidRequest: If `after` is no key of this order (`PAGE_TOKEN_INVALID`).
@@ -144,7 +153,27 @@ async def fetch_page(
         raise InvalidRequest(
             "PAGE_TOKEN_INVALID", "page_token is not from this server; start over without it."
         ) from error
-    return rows, await db.fetchval(count.text, *count.parameters)
+    if totals is None:
+        return rows, await db.fetchval(count.text, *count.parameters)
+    ticks = _reads_ticks(listing, query.condition)
+    total = await totals.of(db, query.tenant_id, count.text, count.parameters, ticks=ticks)
+    return rows, total
+
+
+def _reads_ticks(listing: Listing, condition: Node | None) -> bool:
+    """Whether a condition reads what the tick writes: all that is not in the table of the id."""
+    match condition:
+        case None:
+            return False
+        case And(children) | Or(children):
+            return any(_reads_ticks(listing, child) for child in children)
+        case Not(child):
+            return _reads_ticks(listing, child)
+        case Comparison():
+            table, _, _ = listing.id.partition(".")
+            return not listing.columns[condition.field].startswith(f"{table}.")
+        case _:
+            assert_never(condition)
 
 
 def page_of(

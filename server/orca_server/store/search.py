@@ -12,7 +12,6 @@ from orca_server.store.listings import AGENTS
 from orca_server.store.queries import QUERIES
 
 _MATCH = replace(AGENTS, count=QUERIES["match_agents"].rstrip(";"))
-_NEAREST = replace(AGENTS, count=QUERIES["nearest_agents"].rstrip(";"))
 _BEFORE_ALL = (UUID(int=0), UUID(int=0))
 
 
@@ -58,7 +57,8 @@ def match_statement(query: Query, limit: int, among: Sequence[UUID] | None) -> S
     """The statement behind `match`."""
     statement = filter_sql.total_of(_MATCH, query)
     if among is not None:
-        statement.add(f"\n    AND agents.id = ANY({statement.bind(among)}::uuid[])")
+        # Not `= ANY`: for thousands of ids the planner would rather read all agents.
+        statement.add(f"\n    AND agents.id IN (SELECT unnest({statement.bind(among)}::uuid[]))")
     statement.add(f"\nLIMIT {statement.bind(limit)}")
     return statement
 
@@ -71,19 +71,13 @@ async def nearest_among(
     return {row["id"]: row["similarity"] for row in rows}
 
 
-async def nearest(tx: Connection, query: Query, vector: str, limit: int) -> list[UUID]:
-    """The most similar agents that the query lets, best first, found by the vectors' index."""
-    await tx.execute(QUERIES["widen_scan"])
-    statement = nearest_statement(query, vector, limit)
-    return [row["id"] for row in await tx.fetch(statement.text, *statement.parameters)]
+async def nearest(db: Connection, tenant_id: UUID, vector: str, limit: int) -> dict[UUID, float]:
+    """The agents most similar to a vector with their similarity, best first, by the vectors' index.
 
-
-def nearest_statement(query: Query, vector: str, limit: int) -> Statement:
-    """The statement behind `nearest`."""
-    statement = filter_sql.total_of(_NEAREST, query)
-    distance = f"agent_embeddings.embedding <=> {statement.bind(vector)}::text::halfvec"
-    statement.add(f"\nORDER BY {distance}\nLIMIT {statement.bind(limit)}")
-    return statement
+    The connection is one of `Database`, which sets how far the index looks.
+    """
+    rows = await db.fetch(QUERIES["nearest_agents"], tenant_id, vector, limit)
+    return {row["id"]: 1 - row["distance"] for row in rows}
 
 
 def _document(row: Record) -> Document:
