@@ -85,16 +85,15 @@ ORDER BY workflows.id;
 
 -- name: list_open_violations
 -- The newest open violations by id, with how many there are. $1: tenant; $2: most rows.
--- Index: policy_violations_open_idx, agents_pkey.
+-- Index: policy_violations_pkey, policy_violations_open_idx, agents_pkey.
 SELECT
     open.id, open.entity_id, agents.type, agents.name, open.rule, open.violations,
-    open.blocked_violations, open.last_seen_at, open.total
+    open.blocked_violations, open.last_seen_at,
+    (SELECT count(*) FROM policy_violations WHERE tenant_id = $1 AND NOT resolved) AS total
 FROM (
-    SELECT
-        tenant_id, id, entity_id, rule, violations, blocked_violations, last_seen_at,
-        count(*) OVER () AS total
+    SELECT tenant_id, id, entity_id, rule, violations, blocked_violations, last_seen_at
     FROM policy_violations
-    WHERE tenant_id = $1 AND entity_type = 'agent' AND NOT resolved
+    WHERE tenant_id = $1 AND NOT resolved
     ORDER BY id DESC
     LIMIT $2
 ) AS open
@@ -103,16 +102,17 @@ ORDER BY open.id DESC;
 
 -- name: list_newest_drift
 -- The newest open drifts by id, with how many there are. $1: tenant; $2: most rows.
--- Index: drift_detections_open_idx, agents_pkey.
+-- Index: drift_detections_pkey, drift_detections_open_idx, agents_pkey.
 SELECT
     open.id, open.entity_id, agents.type, agents.name, open.rule, open.difference_count,
-    open.first_path, open.last_seen_at, open.total
+    open.first_path, open.last_seen_at,
+    (SELECT count(*) FROM drift_detections WHERE tenant_id = $1 AND NOT resolved) AS total
 FROM (
     SELECT
         tenant_id, id, entity_id, rule, difference_count, differences -> 0 ->> 'path' AS first_path,
-        last_seen_at, count(*) OVER () AS total
+        last_seen_at
     FROM drift_detections
-    WHERE tenant_id = $1 AND entity_type = 'agent' AND NOT resolved
+    WHERE tenant_id = $1 AND NOT resolved
     ORDER BY id DESC
     LIMIT $2
 ) AS open
@@ -121,9 +121,9 @@ ORDER BY open.id DESC;
 
 -- name: list_agent_findings
 -- Active agents that are silent, unreachable, failing, degraded, drifted, violating or unowned: of
--- each kind the first, critical ones before others, then by id; with how many there are. $1: tenant; $2: most rows of
--- each kind; $3: fewest operations that prove a failure; $4: share of errors above which an agent
--- fails, parts per billion; $5: health below which it is degraded, parts per billion.
+-- each kind the first, critical ones before others, then by id; with how many there are. $1: tenant;
+-- $2: most rows of each kind; $3: fewest operations that prove a failure; $4: share of errors above
+-- which an agent fails, parts per billion; $5: health below which it is degraded, parts per billion.
 -- A probe that reached nobody is an operation that failed: so the newest record is looked up, by the
 -- millisecond in its key, of those alone whose newest hours have errors and whose newest record
 -- is an operation. Index: telemetry_pkey, drift_detections_open_idx, policy_violations_open_idx;
