@@ -174,7 +174,12 @@ fleet AS (
         SELECT floor(extract(EPOCH FROM agent_trust.last_seen_at) * 1000)::bigint AS last
     ) AS millisecond
     LEFT JOIN LATERAL (
-        SELECT telemetry.attributes::jsonb ->> 'probe.state' AS state
+        -- jsonb knows no NUL, which attributes may hold; a probe writes none.
+        SELECT
+            CASE
+                WHEN position('\u0000' IN telemetry.attributes) = 0
+                    THEN telemetry.attributes::jsonb ->> 'probe.state'
+            END AS state
         FROM telemetry
         WHERE
             telemetry.tenant_id = $1

@@ -44,6 +44,10 @@ def stack() -> Iterator[Up]:
         with orca.connect_sync(up.environment["ORCA_ADDRESS"]) as client:
             for path in (ROOT / "tests" / "data" / "registry").glob("docker-*.yaml"):
                 client.registry.import_document(path.read_bytes())
+            # By its words it is found at once, by its meaning a moment later.
+            names = list[str]()
+            while names[:1] != ["SQLite"]:
+                names = [hit.agent.name for hit in client.agents.search("query a sqlite database")]
         yield up
 
 

@@ -157,9 +157,10 @@ def _record(pool: Pool, dice: Dice) -> telemetry_pb2.TelemetryRecord:
     record.operations = dice.choice((0, 1, 20, 10**9))
     if record.operations:
         record.errors = dice.randint(0, record.operations)
-        record.violations = dice.choice((0, 0, 1, 10**9))
-        if record.violations and dice.random() < 0.7:
-            record.rule = dice.choice(("pii", "très bien", str(dice.getrandbits(40))))
+        record.violations = dice.choice((0, 1, 1, 10**9))
+        if record.violations and dice.random() < 0.9:  # mostly one that is open nowhere yet
+            fresh = str(dice.getrandbits(40))
+            record.rule = dice.choice(("pii", "très bien", fresh, fresh, fresh, fresh, fresh))
         record.latency_ms = dice.choice((0.0, 0.0004, 12.5, 86_400_000.0))
         record.cost_usd = dice.choice((0.0, 1e-10, 0.1, 1_000_000.0))
         record.input_tokens = dice.choice((0, 10**9))

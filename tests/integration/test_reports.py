@@ -295,7 +295,7 @@ async def test_findings(reports_stub: ReportServiceStub, fleet: dict[str, str]) 
 
 async def probe(stub: AgentServiceStub, agent_id: str, state: str, ago: timedelta) -> None:
     """Records what a probe found."""
-    failed = state in ("unreachable", "not-mcp")
+    failed = state != "speaks-mcp"
     record = telemetry_pb2.TelemetryRecord(
         agent_id=agent_id, id="probe", operations=1, errors=int(failed)
     )
@@ -309,13 +309,14 @@ async def test_an_agent_is_unreachable_while_its_newest_probe_found_nobody(
 ) -> None:
     ids = {
         name: (await create(agents_stub, name, owner="ops")).id
-        for name in ("down", "strange", "back", "works")
+        for name in ("down", "strange", "back", "works", "odd")
     }
     for name, before, now in (
         ("down", "speaks-mcp", "unreachable"),
         ("strange", "unreachable", "not-mcp"),
         ("back", "unreachable", "speaks-mcp"),
         ("works", "speaks-mcp", "speaks-mcp"),
+        ("odd", "speaks-mcp", "not\0known to jsonb"),
     ):
         await probe(agents_stub, ids[name], before, 2 * HOUR)
         await probe(agents_stub, ids[name], now, HOUR)
