@@ -32,9 +32,9 @@ PROTOS     := $(wildcard proto/orca/v1/*.proto)
 SITE        = $(shell $(BIN)/python -c 'import google.api, pathlib; print(pathlib.Path(list(google.api.__path__)[0]).parents[1])')
 GEN_OUT    ?= clients/python
 
-gen: $(STAMP) ## Write the Python client, the OpenAPI document and docs/api from proto/
+gen: $(STAMP) ## Write the Python client, the OpenAPI document, docs/api and docs/cli.md
 	@$(MAKE) --no-print-directory gen-python
-	@$(MAKE) --no-print-directory gen-openapi gen-api-pages
+	@$(MAKE) --no-print-directory gen-openapi gen-api-pages gen-cli-page
 
 gen-python: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) \
@@ -47,6 +47,9 @@ gen-openapi: build/orca.binpb # a contract test holds it to what is committed
 gen-api-pages: build/orca.binpb # likewise
 	$(BIN)/python -m orca_server.services.api_pages $< docs/api
 
+gen-cli-page: $(STAMP) # likewise
+	$(BIN)/python -m typer orca_server.cli utils docs --name orca --output docs/cli.md
+
 build/orca.binpb: $(STAMP) $(PROTOS)
 	@mkdir -p build
 	$(BIN)/python -m grpc_tools.protoc -Iproto -I$(SITE) --include_imports --include_source_info -o $@ $(PROTOS)
@@ -56,7 +59,7 @@ include clients/clients.mk
 check: $(STAMP) lint gen-check breaking ## Lint, types, layers, contract, migrations, generated code
 	$(BIN)/python -m pytest -q tests/contract
 
-.PHONY: lint gen-check gen-python gen-openapi gen-api-pages breaking
+.PHONY: lint gen-check gen-python gen-openapi gen-api-pages gen-cli-page breaking
 lint: $(STAMP) build/orca.binpb
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -390,10 +390,8 @@ def _workflow_figures(kind: Kind, workflow: WorkflowFacts) -> str:
 
 def order(findings: Iterable[Finding]) -> list[Finding]:
     """The findings, the most severe first, then by id and kind."""
-    kinds = list(Kind)
-    return sorted(
-        findings, key=lambda each: (each.severity, each.entity_id, kinds.index(each.kind))
-    )
+    place = list(Kind).index
+    return sorted(findings, key=lambda one: (one.severity, one.entity_id, place(one.kind)))
 
 
 def _at(instant: datetime | None) -> str:
