@@ -200,6 +200,10 @@ async def test_what_an_adapter_updates_is_an_observation(
     assert (updated.version, updated.description) == ("1.0", "A clock.")
     assert [one.name for one in updated.tools] == ["now"]
     assert sorted(one.rule for one in await observer.found()) == ["tools", "version"]
+    request.agent.version = "1.0"
+    request.update_mask.paths[:] = ["version"]
+    await observer.agents.UpdateAgent(request, metadata=bearer("adapter"))
+    assert [one.rule for one in await observer.found('resolution = "gone"')] == ["version"]
     (drift, _) = await observer.found()
     call = observer.trust.AcceptDrift(
         pb.AcceptDriftRequest(id=drift.id), metadata=bearer("adapter")

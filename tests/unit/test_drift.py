@@ -94,7 +94,8 @@ def test_accepting_writes_each_field_and_keeps_the_rest() -> None:
 def test_an_adapter_cannot_write_what_is_compared() -> None:
     old = Content(version="1", tools=(Tool("a"),), endpoint=Endpoint(command="x"), description="d")
     new = Content(version="2", tools=(Tool("b"),), endpoint=Endpoint(url="http://b"))
-    kept, observed = drift.observed_by_report(old, new)
+    told = {"version", "tools", "endpoint", "description"}
+    kept, observed = drift.observed_by_report(old, new, told)
     assert kept == Content(version="1", tools=(Tool("a"),), endpoint=Endpoint(command="x"))
     assert observed == {
         "tools": {"b": {"description": ""}},
@@ -102,7 +103,11 @@ def test_an_adapter_cannot_write_what_is_compared() -> None:
         "command": None,
     }
     moved = Content(version="1", tools=(Tool("a"),), endpoint=Endpoint(command="x", env={"A": "b"}))
-    assert drift.observed_by_report(old, moved) == (moved, {})
+    command = {"command": "x", "args": []}
+    assert drift.observed_by_report(old, moved, {"endpoint"}) == (moved, {"command": command})
+    assert drift.observed_by_report(old, old, {"version"}) == (old, {"version": "1"})
+    url = Content(endpoint=Endpoint(url="http://a"))
+    assert drift.observed_by_report(Content(), url, {"endpoint"}) == (url, {})
 
 
 def test_all_differences_are_counted_by_path() -> None:

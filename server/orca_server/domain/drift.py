@@ -6,7 +6,7 @@ a number is written is a difference.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,22 +84,25 @@ def completed(content: Content, rule: str, value: Any) -> Content:
     return content if accepted(content, rule) else with_value(content, rule, value)
 
 
-def observed_by_report(old: Content, new: Content) -> tuple[Content, dict[str, Any]]:
-    """What an adapter may change at once, and what of its change is an observation.
+def observed_by_report(
+    old: Content, new: Content, told: Collection[str]
+) -> tuple[Content, dict[str, Any]]:
+    """What an adapter may change at once, and what of its report is an observation.
 
     Args:
         old: As it is accepted.
         new: As the adapter says it is.
+        told: Fields of the agent that it speaks of; one that agrees with what is accepted is an
+            observation too, by which a drift is gone.
 
     Returns:
         The content without what is only observed, and that, by rule.
     """
-    observed = {
-        rule: accepted(new, rule)
-        for rule in RULES
-        if canonical(accepted(old, rule)) != canonical(accepted(new, rule))
-    }
-    if "command" in observed:
+    observed = {rule: accepted(new, rule) for rule in ("tools", "version") if rule in told}
+    before, after = command_value(old.endpoint), command_value(new.endpoint)
+    if "endpoint" in told and (before or after):
+        observed["command"] = after
+    if before != after:
         kept = old.endpoint
         endpoint = replace(new.endpoint, url=kept.url, command=kept.command, args=kept.args)
         new = replace(new, endpoint=endpoint)

@@ -213,7 +213,8 @@ async def _upsert(tx: Connection, update: AgentUpdate) -> UUID:
     if update.caller.may(agent_requests.WRITE_SCOPE):
         observed: dict[str, object] = {}
     else:
-        content, observed = drift.observed_by_report(agent.content, content)
+        told = {change.field for change in update.changes}
+        content, observed = drift.observed_by_report(agent.content, content, told)
     changed = agents.with_content(agent, content)
     await store.save_agents(tx, update.author, "agents.update", [(agent, changed)])
     if observed:
